@@ -1,0 +1,1 @@
+//! Codex Pooler's database rows, turned into the exporter's lifecycle.

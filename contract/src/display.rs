@@ -1,0 +1,318 @@
+//! The display rules of the request log: how a value, and how a whole column, is shown. Emitters compose the `codex_pooler.text.*`
+//! attributes with them, because Grafana cannot compose text; the terminal uses them too.
+//!
+//! A composed text has parts joined by [`SEPARATOR`], and is [`DASH`] where there is nothing to show.
+
+use crate::{ClientFamily, DASH, ReasoningEffort, RequestStatus, Route, ServiceTier, Transport, UsageStatus};
+
+/// Joins the parts of a composed text.
+pub const SEPARATOR: &str = " · ";
+/// How many error lines a row shows at most.
+pub const MAX_ERROR_LINES: usize = 8;
+
+/// The word for a status: underscores become spaces, the first letter is upper case.
+#[must_use]
+pub const fn status_label(status: RequestStatus) -> &'static str {
+    match status {
+        RequestStatus::InProgress => "In progress",
+        RequestStatus::Succeeded => "Succeeded",
+        RequestStatus::Failed => "Failed",
+        RequestStatus::Rejected => "Rejected",
+        RequestStatus::Cancelled => "Cancelled",
+        RequestStatus::Other => "Other",
+    }
+}
+
+/// The symbol for a status, in place of the log's icon.
+#[must_use]
+pub const fn status_symbol(status: RequestStatus) -> &'static str {
+    match status {
+        RequestStatus::InProgress => "⏳",
+        RequestStatus::Succeeded => "✔",
+        RequestStatus::Failed => "✖",
+        RequestStatus::Rejected => "⛔",
+        RequestStatus::Cancelled => "⊘",
+        RequestStatus::Other => "?",
+    }
+}
+
+/// The first eight characters of a row id.
+#[must_use]
+pub fn short_id(request_id: &str) -> &str {
+    request_id.get(..8).unwrap_or(request_id)
+}
+
+/// The short form of an account id, shown where the account's label may not be.
+#[must_use]
+pub fn account_short_form(account_id: &str) -> String {
+    format!("acct-{}", short_id(account_id))
+}
+
+/// A latency: `412ms`; from one second `21s` where that is exact, else one decimal, half up: `8.4s`, `12.0s`.
+///
+/// ```
+/// use contract::display::latency;
+/// assert_eq!(latency(412), "412ms");
+/// assert_eq!(latency(21_000), "21s");
+/// assert_eq!(latency(12_004), "12.0s");
+/// ```
+#[must_use]
+pub fn latency(milliseconds: u64) -> String {
+    if milliseconds < 1000 {
+        format!("{milliseconds}ms")
+    } else if milliseconds.is_multiple_of(1000) {
+        format!("{}s", milliseconds / 1000)
+    } else {
+        let tenths = (milliseconds + 50) / 100;
+        format!("{}.{}s", tenths / 10, tenths % 10)
+    }
+}
+
+/// A count with at most one decimal: `692`, `50.1k`, `41k`, `1.2M`.
+///
+/// ```
+/// use contract::display::count;
+/// assert_eq!(count(50_103), "50.1k");
+/// assert_eq!(count(40_960), "41k");
+/// ```
+#[must_use]
+pub fn count(n: u64) -> String {
+    let (unit, suffix) = match n {
+        0..1_000 => return n.to_string(),
+        1_000..1_000_000 => (1_000, "k"),
+        1_000_000..1_000_000_000 => (1_000_000, "M"),
+        _ => (1_000_000_000, "B"),
+    };
+    let tenths = (u128::from(n) * 10 + unit / 2) / unit;
+    match tenths % 10 {
+        0 => format!("{}{suffix}", tenths / 10),
+        tenth => format!("{}.{tenth}{suffix}", tenths / 10),
+    }
+}
+
+/// A cost: from 10 cents, and for zero, two decimals with thousands separators; below that up to four decimals, at least two.
+///
+/// ```
+/// use contract::display::usd;
+/// assert_eq!(usd(0.033_112_5), "$0.0331");
+/// assert_eq!(usd(1234.5), "$1,234.50");
+/// assert_eq!(usd(0.000_01), "<$0.0001");
+/// ```
+#[must_use]
+pub fn usd(dollars: f64) -> String {
+    // Negated so that a value that is not a number is shown as zero, never as text of its own.
+    if !(dollars > 0.0) {
+        return "$0.00".to_owned();
+    }
+    if dollars < 0.000_05 {
+        return "<$0.0001".to_owned();
+    }
+    if dollars < 0.1 {
+        let four = format!("${dollars:.4}");
+        let keep = "$0.00".len();
+        let trimmed = four.trim_end_matches('0');
+        return four[..trimmed.len().max(keep)].to_owned();
+    }
+    let two = format!("{dollars:.2}");
+    let (whole, cents) = two.split_once('.').unwrap_or((&two, "00"));
+    let mut grouped = String::new();
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    format!("${grouped}.{cents}")
+}
+
+/// The plan badge: the plan's canonical name, with its family's name in parentheses where that differs.
+///
+/// ```
+/// use contract::display::plan_badge;
+/// assert_eq!(plan_badge(Some("pro"), Some("pro")).as_deref(), Some("Pro"));
+/// assert_eq!(plan_badge(Some("ChatGPT Plus"), Some("plus")).as_deref(), Some("ChatGPT Plus (Plus)"));
+/// ```
+#[must_use]
+pub fn plan_badge(label: Option<&str>, family: Option<&str>) -> Option<String> {
+    let present = |text: &Option<&str>| text.is_some_and(|t| !t.trim().is_empty());
+    let label = label.filter(|l| present(&Some(l)));
+    let family = family.filter(|f| present(&Some(f))).map(canonical_plan);
+    let name = canonical_plan(label.or(family.as_deref())?);
+    Some(match family {
+        Some(family) if family != name => format!("{name} ({family})"),
+        _ => name,
+    })
+}
+
+/// The name by which a plan is shown; unknown ones as they are.
+fn canonical_plan(plan: &str) -> String {
+    let key = plan.trim().to_lowercase().replace(['-', ' '], "_");
+    let name = match key.as_str() {
+        "free" | "free_plan" => "Free",
+        "go" => "Go",
+        "plus" => "Plus",
+        "pro" => "Pro",
+        "prolite" | "pro_lite" => "Pro Lite",
+        "team" => "Team",
+        "business" => "Business",
+        "edu" => "Edu",
+        "education" => "Education",
+        "enterprise" | "ent26" | "hc" => "Enterprise",
+        "enterprise_cbp_automation" => "Enterprise (Automation)",
+        "enterprise_cbp_usage_based" => "Enterprise CBP Usage Based",
+        "self_serve_business_prolite" => "Self Serve Business ProLite",
+        "self_serve_business_usage_based" => "Self Serve Business Usage Based",
+        "chatgpt_plus" => "ChatGPT Plus",
+        "chatgpt_pro" => "ChatGPT Pro",
+        "chatgpt_team" => "ChatGPT Team",
+        _ => return plan.trim().to_owned(),
+    };
+    name.to_owned()
+}
+
+/// The name of a transport.
+#[must_use]
+pub const fn transport_label(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Websocket => "WebSocket",
+        Transport::HttpSse => "HTTP SSE",
+        Transport::HttpMultipart => "HTTP multipart",
+        Transport::HttpJson => "HTTP JSON",
+        Transport::HttpCompactJson | Transport::Other => "HTTP",
+    }
+}
+
+/// `codex_pooler.text.account`: account and Pool.
+#[must_use]
+pub fn text_account(account: Option<&str>, pool_name: &str) -> String {
+    format!("{}{SEPARATOR}{pool_name}", account.unwrap_or(DASH))
+}
+
+/// What the model column says, see [`text_model`].
+#[derive(Clone, Copy, Debug)]
+pub struct ModelText<'a> {
+    /// Model, absent on rows without one.
+    pub model: Option<&'a str>,
+    /// Effort that was in effect.
+    pub effort: Option<ReasoningEffort>,
+    /// Effort that the client asked for.
+    pub requested_effort: Option<ReasoningEffort>,
+    /// Tier that the upstream named, else the priced one.
+    pub tier: Option<ServiceTier>,
+    /// Tier that the client asked for.
+    pub requested_tier: Option<ServiceTier>,
+    /// Whether the request ran in fast mode.
+    pub fast_mode: bool,
+    /// Label of the API key.
+    pub api_key: &'a str,
+}
+
+/// `codex_pooler.text.model`: model, effort, tier and API key, with what was requested where it differs.
+#[must_use]
+pub fn text_model(row: &ModelText<'_>) -> String {
+    let mut text = row.model.unwrap_or(DASH).to_owned();
+    let effort = row.effort.or(row.requested_effort);
+    if let Some(effort) = effort {
+        text = format!("{text}{SEPARATOR}{effort}");
+    }
+    if let Some(requested) = row.requested_effort.filter(|r| Some(*r) != effort) {
+        text = format!("{text}{SEPARATOR}requested: {requested}");
+    }
+    let tier = row.tier.unwrap_or(ServiceTier::Default);
+    text = format!("{text} / {tier}");
+    if let Some(requested) = row.requested_tier
+        && requested != tier
+        && requested != ServiceTier::Priority
+        && (!row.fast_mode || tier == ServiceTier::Priority)
+    {
+        text = format!("{text}{SEPARATOR}requested: {requested}");
+    }
+    format!("{text}{SEPARATOR}{}", row.api_key)
+}
+
+/// `codex_pooler.text.transport`: transport, a bolt in fast mode, client and its version.
+#[must_use]
+pub fn text_transport(transport: Transport, fast_mode: bool, client: Option<(ClientFamily, Option<&str>)>) -> String {
+    let mut text = transport_label(transport).to_owned();
+    if fast_mode {
+        text.push_str(" ⚡");
+    }
+    if let Some((family, version)) = client {
+        text = format!("{text}{SEPARATOR}{}", crate::client::label(family));
+        if let Some(version) = version {
+            text = format!("{text} {version}");
+        }
+    }
+    text
+}
+
+/// `codex_pooler.text.route`: route, the route that the client called where the pooler translated it, and the latency.
+#[must_use]
+pub fn text_route(route: Route, translated_from: Option<Route>, latency_ms: Option<u64>) -> String {
+    let mut text = route.as_str().to_owned();
+    if let Some(origin) = translated_from {
+        text = format!("{text} ← {origin}");
+    }
+    if let Some(ms) = latency_ms {
+        text = format!("{text}{SEPARATOR}{}", latency(ms));
+    }
+    text
+}
+
+/// `codex_pooler.text.usage`: tokens, cached tokens and cost. Nothing but a dash, with the reason, unless the usage is known and there
+/// is something to show: some tokens, or a price.
+#[must_use]
+pub fn text_usage(status: UsageStatus, total_tokens: Option<u64>, cached_tokens: Option<u64>, cost_usd: Option<f64>) -> String {
+    match status {
+        UsageStatus::UsageKnown => {}
+        UsageStatus::UsagePending => return format!("{DASH} (usage pending)"),
+        UsageStatus::UsageUnknown => return format!("{DASH} (usage unknown)"),
+        UsageStatus::NotApplicable | UsageStatus::Other => return DASH.to_owned(),
+    }
+    if total_tokens.unwrap_or(0) == 0 && cost_usd.is_none() {
+        return DASH.to_owned();
+    }
+    let mut text = format!("{} tokens", total_tokens.map_or(DASH.to_owned(), count));
+    if let Some(cached) = cached_tokens.filter(|n| *n != 0) {
+        text = format!("{text}{SEPARATOR}{} cached", count(cached));
+    }
+    format!("{text}{SEPARATOR}{}", cost_usd.map_or("cost n/a".to_owned(), usd))
+}
+
+/// One thing that went wrong with a request, as the log collects them: from the request, its denial, its excluded candidates and its attempts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorEntry {
+    /// Error code, or what stands in for one.
+    pub code: String,
+    /// Whether the entry says that a quota is exhausted, whatever its code.
+    pub exhausted: bool,
+    /// When the quota resets, as `YYYY-MM-DD HH:MM:SS UTC`.
+    pub resets: Option<String>,
+}
+
+/// The error lines of a row. An exhausted quota is said in words and hides the rest; so does missing quota evidence; else every code once.
+#[must_use]
+pub fn error_lines(entries: &[ErrorEntry]) -> Vec<String> {
+    let exhausted = |e: &&ErrorEntry| e.exhausted || matches!(e.code.as_str(), "quota_exhausted" | "quota_weekly_exhausted");
+    if entries.iter().any(|e| exhausted(&e)) {
+        let resets = entries.iter().filter(exhausted).find_map(|e| e.resets.as_deref());
+        return std::iter::once("quota exhausted".to_owned()).chain(resets.map(|at| format!("resets {at}"))).collect();
+    }
+    if entries.iter().any(|e| e.code == "quota_evidence_unavailable") {
+        return vec!["quota evidence unavailable".to_owned()];
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for entry in entries {
+        if !lines.contains(&entry.code) && lines.len() < MAX_ERROR_LINES {
+            lines.push(entry.code.clone());
+        }
+    }
+    lines
+}
+
+/// `codex_pooler.text.errors`: the error lines, joined.
+#[must_use]
+pub fn text_errors(entries: &[ErrorEntry]) -> String {
+    let lines = error_lines(entries);
+    if lines.is_empty() { DASH.to_owned() } else { lines.join(SEPARATOR) }
+}

@@ -1,0 +1,1 @@
+//! Generates the Grafana dashboards and Prometheus rules from the contract.

@@ -1,0 +1,26 @@
+//! Lets through what the contract allows, and nothing else.
+//!
+//! A message is decoded, a new one is built from what the typed allowlist lets through, and that is encoded. What cannot be parsed is
+//! refused as a whole, with constant text. Only this crate can make a [`Sanitized`] value, and only `Sanitized` values are stored,
+//! forwarded or counted.
+//!
+//! ```
+//! use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+//! use prost::Message as _;
+//!
+//! let message = ExportTraceServiceRequest::default().encode_to_vec();
+//! let sanitized = sanitizer::protobuf(&message).unwrap();
+//! assert_eq!(sanitized.report().parsed_spans, 0);
+//! assert!(sanitizer::protobuf(b"not a message").is_err());
+//! ```
+
+pub mod check;
+mod detect;
+mod reference;
+mod report;
+mod sanitized;
+pub mod view;
+
+pub use detect::looks_secret;
+pub use report::Report;
+pub use sanitized::{Refused, Sanitized, json, protobuf};

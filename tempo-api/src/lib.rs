@@ -1,0 +1,1 @@
+//! Tempo's read API over the embedded store.
