@@ -1,4 +1,5 @@
-//! Writes the files that are generated: the contract's Rust tables, and the attribute reference page. Byte-stable, so that `check` can compare.
+//! Writes the files that are generated: the contract's Rust tables, the attribute reference page, dashboards and rules. Byte-stable, so that
+//! `check` can compare. The dashboards come from the contract that this program was built with: after a change of the registry run it twice.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,20 +12,26 @@ use crate::registry::{Attribute, Fallback, Level, Registry, Type};
 /// Every generated file: its path below the workspace, and its content.
 pub fn files(root: &Path) -> Result<BTreeMap<String, String>> {
     let registry = Registry::read(&root.join("contract"))?;
-    let mut files = BTreeMap::new();
+    let mut files = dashboards::files();
     files.insert("contract/src/generated.rs".to_owned(), rust(&registry)?);
     files.insert("docs/attributes.md".to_owned(), reference(&registry)?);
     Ok(files)
 }
 
+/// The generated files whose committed content differs: path below the workspace, and right content.
+pub fn differing(root: &Path) -> Result<BTreeMap<String, String>> {
+    let mut files = files(root)?;
+    files.retain(|path, content| std::fs::read_to_string(root.join(path)).ok().as_ref() != Some(content));
+    Ok(files)
+}
+
 /// Writes every generated file that differs.
 pub fn write(root: &Path) -> Result<()> {
-    for (path, content) in files(root)? {
-        let path = root.join(path);
-        if std::fs::read_to_string(&path).ok().as_ref() != Some(&content) {
-            std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
-            println!("wrote {}", path.display());
-        }
+    for (path, content) in differing(root)? {
+        let whole = root.join(&path);
+        std::fs::create_dir_all(whole.parent().unwrap_or(root)).with_context(|| format!("cannot create the folder of {path}"))?;
+        std::fs::write(whole, content).with_context(|| format!("cannot write {path}"))?;
+        println!("wrote {path}");
     }
     Ok(())
 }

@@ -82,6 +82,7 @@ struct Manifest {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the format's own name")]
 struct File {
     file_format: String,
     #[serde(default)]

@@ -1,0 +1,245 @@
+//! The command line.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use contract::limits::{MAX_ROWS, METRICS_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT, PAGE_ROWS, TEMPO_PORT};
+
+use crate::logging::LogLevel;
+use crate::serve::Config;
+use crate::serve::forward::{ForwardConfig, ForwardProtocol};
+
+/// Everything listens here unless told otherwise.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// How long the store keeps a request by default: as long as Tempo keeps a block.
+const RETENTION: &str = "14d";
+/// How large the store may become by default.
+const MAX_STORE_MIB: u64 = 10 * 1024;
+
+/// Metadata-only observability for Codex Pooler: collector, request log, demo.
+#[derive(Debug, Parser)]
+#[command(name = "pooler-otel", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  pooler-otel demo                          see it work, in a temporary folder
+  pooler-otel serve                         collect, with the embedded store
+  pooler-otel requests --status failed      the request log, failures only
+  pooler-otel requests --id 0b5a2f0e        by a row id, correlation id, trace id, or a piece of one")]
+pub struct Cli {
+    /// How much is logged on standard error.
+    #[arg(long, global = true, value_enum, default_value = "info", env = "POOLER_OTEL_LOG_LEVEL")]
+    pub log_level: LogLevel,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Receive OTLP, strip what must not get through, store and forward the rest, serve it to Grafana.
+    Serve(ServeArgs),
+    /// Print the request log, newest first.
+    Requests(RequestsArgs),
+    /// Run `serve` in a temporary folder with a simulated pooler, and show what arrives.
+    Demo(DemoArgs),
+}
+
+/// Where to listen.
+#[derive(Args, Clone, Debug)]
+pub struct ListenArgs {
+    /// Address of OTLP/gRPC; port 0 takes any free one.
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, OTLP_GRPC_PORT), env = "POOLER_OTEL_OTLP_GRPC_LISTEN")]
+    pub otlp_grpc_listen: SocketAddr,
+    /// Address of OTLP/HTTP.
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, OTLP_HTTP_PORT), env = "POOLER_OTEL_OTLP_HTTP_LISTEN")]
+    pub otlp_http_listen: SocketAddr,
+    /// Address of the Tempo API.
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, TEMPO_PORT), env = "POOLER_OTEL_TEMPO_LISTEN")]
+    pub tempo_listen: SocketAddr,
+    /// Address of /metrics, /livez and /readyz.
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, METRICS_PORT), env = "POOLER_OTEL_METRICS_LISTEN")]
+    pub metrics_listen: SocketAddr,
+}
+
+/// `serve`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pooler-otel serve
+  pooler-otel serve --data-dir /var/lib/pooler-otel --retention 30d
+  pooler-otel serve --forward-endpoint http://127.0.0.1:14317        on to a Tempo or a Collector, too")]
+pub struct ServeArgs {
+    /// Folder of the embedded store [default: pooler-otel in the user's data folder].
+    #[arg(long, value_name = "FOLDER", env = "POOLER_OTEL_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// How long a request is kept, such as 12h or 30d.
+    #[arg(long, value_name = "DURATION", default_value = RETENTION, value_parser = parse_duration, env = "POOLER_OTEL_RETENTION")]
+    pub retention: Duration,
+    /// How large the store may become, in MiB; beyond that the oldest requests go first.
+    #[arg(long, value_name = "MIB", default_value_t = MAX_STORE_MIB, env = "POOLER_OTEL_MAX_STORE_MIB")]
+    pub max_store_mib: u64,
+    /// Where to listen.
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// Send every sanitized message on to this OTLP endpoint, too.
+    #[arg(long, value_name = "URL", env = "POOLER_OTEL_FORWARD_ENDPOINT")]
+    pub forward_endpoint: Option<String>,
+    /// Protocol of that endpoint.
+    #[arg(long, value_enum, default_value = "grpc", requires = "forward_endpoint", env = "POOLER_OTEL_FORWARD_PROTOCOL")]
+    pub forward_protocol: ForwardProtocol,
+}
+
+impl ServeArgs {
+    /// What `serve` runs with.
+    ///
+    /// # Errors
+    /// No data folder was given and the user has none.
+    pub fn into_config(self) -> anyhow::Result<Config> {
+        let data_dir = match self.data_dir {
+            Some(folder) => folder,
+            None => default_data_dir().context("there is no home folder to keep data in; choose one with --data-dir")?,
+        };
+        Ok(Config {
+            data_dir,
+            retention: self.retention,
+            max_store_bytes: self.max_store_mib.saturating_mul(1024 * 1024),
+            otlp_grpc: self.listen.otlp_grpc_listen,
+            otlp_http: self.listen.otlp_http_listen,
+            tempo: self.listen.tempo_listen,
+            metrics: self.listen.metrics_listen,
+            forward: self.forward_endpoint.map(|endpoint| ForwardConfig { endpoint, protocol: self.forward_protocol }),
+        })
+    }
+}
+
+fn default_data_dir() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = folder("XDG_DATA_HOME").or_else(|| Some(folder("HOME")?.join(".local/share")))?;
+    Some(data.join("pooler-otel"))
+}
+
+/// `requests`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pooler-otel requests
+  pooler-otel requests --pool core-agents --status failed,rejected --from 2h
+  pooler-otel requests --id 33ecffe2-5175-44bc-86ca-7ca871e58a48 --format json
+  pooler-otel requests --url https://tempo.example.com --tenant team-a")]
+pub struct RequestsArgs {
+    /// Base URL of the Tempo API: the embedded store's, or a real Tempo's.
+    #[arg(long, value_name = "URL", default_value_t = format!("http://127.0.0.1:{TEMPO_PORT}"), env = "POOLER_OTEL_URL")]
+    pub url: String,
+    /// Tenant of a multi-tenant Tempo, sent as X-Scope-OrgID.
+    #[arg(long, value_name = "TENANT", env = "POOLER_OTEL_TENANT")]
+    pub tenant: Option<String>,
+    /// Pool, by slug.
+    #[arg(long, value_name = "SLUG")]
+    pub pool: Option<String>,
+    /// Statuses: in_progress, succeeded, failed, rejected, cancelled.
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    pub status: Vec<String>,
+    /// Upstream account, by label.
+    #[arg(long, value_name = "LABEL")]
+    pub account: Option<String>,
+    /// Model, or a piece of its name.
+    #[arg(long, value_name = "TEXT")]
+    pub model: Option<String>,
+    /// API key, by label or a piece of it.
+    #[arg(long, value_name = "TEXT")]
+    pub api_key: Option<String>,
+    /// Row id, correlation id, trace id, or a piece of one.
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Admitted at this date or later: 2026-08-21, 2026-08-21T09:00:00Z, or 6h for six hours ago [default: 7 days ago].
+    #[arg(long, value_name = "DATE")]
+    pub from: Option<String>,
+    /// Admitted at this date or earlier; a date alone means its last moment [default: now].
+    #[arg(long, value_name = "DATE")]
+    pub to: Option<String>,
+    /// How many rows.
+    #[arg(long, value_name = "ROWS", default_value_t = PAGE_ROWS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_ROWS)))]
+    pub limit: u32,
+    /// How the rows are printed.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// How rows are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Nine columns, for people.
+    Table,
+    /// An array of objects with every attribute.
+    Json,
+    /// The nine columns, for spreadsheets.
+    Csv,
+}
+
+/// `demo`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pooler-otel demo
+  pooler-otel demo --rate 20 --seed 7
+  pooler-otel demo --for 10s --otlp-grpc-listen 127.0.0.1:0 --otlp-http-listen 127.0.0.1:0 --tempo-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0")]
+pub struct DemoArgs {
+    /// Live requests a second.
+    #[arg(long, value_name = "REQUESTS", default_value_t = 2.0, value_parser = parse_rate)]
+    pub rate: f64,
+    /// Seed of the simulated traffic: the same seed gives the same requests.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+    /// End by itself after this long, such as 30s [default: when Ctrl-C is pressed].
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Where to listen.
+    #[command(flatten)]
+    pub listen: ListenArgs,
+}
+
+/// `90s`, `15m`, `12h`, `30d`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let help = || "give a number and a unit, such as 90s, 15m, 12h or 30d".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| help())?;
+    let unit_s = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(help()),
+    };
+    number.checked_mul(unit_s).filter(|s| *s > 0).map(Duration::from_secs).ok_or_else(help)
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    /// More than this is a load test, and the demo is none.
+    const MAX_RATE: f64 = 1000.0;
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= MAX_RATE => Ok(rate),
+        _ => Err(format!("give a number of requests a second above 0, at most {MAX_RATE}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: the command line is well-formed: no clash of names, no default that does not parse.
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    /// Guarantees: durations parse by their unit, and nothing else does.
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("14d"), Ok(Duration::from_secs(14 * 86_400)));
+        for bad in ["", "5", "s", "0s", "1w", "-1s", "1.5h", "99999999999999999999s", "9999999999999999999d"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}

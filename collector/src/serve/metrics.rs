@@ -1,0 +1,299 @@
+//! The collector's own counters, and the registry that `/metrics` prints. Names, help and labels come from the contract's table.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use contract::generated::metrics as table;
+use contract::{Branch, DropReason, Metric, Protocol, Refusal};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use sanitizer::Sanitized;
+
+use super::request_metrics::RequestMetrics;
+
+/// Different values that one label may take; any further one becomes `other`.
+const MAX_LABEL_VALUES: usize = 200;
+/// What a label's value becomes beyond that.
+const OVERFLOW: &str = "other";
+
+/// Label names and values of one series.
+pub type Labels = Vec<(&'static str, String)>;
+
+/// Labels for a metric of the contract: its names, in order, with these values.
+pub fn labels<const N: usize>(metric: &Metric, values: [&str; N]) -> Labels {
+    debug_assert_eq!(metric.labels.len(), N, "{} has {} labels", metric.name, metric.labels.len());
+    metric.labels.iter().copied().zip(values.map(str::to_owned)).collect()
+}
+
+/// Registers a metric under the contract's name. The client library ends every help text with a full stop of its own.
+pub fn register(registry: &mut Registry, metric: &Metric, collected: impl prometheus_client::registry::Metric) {
+    registry.register(metric.registered_name(), metric.help.trim_end_matches('.'), collected);
+}
+
+/// Keeps the number of a label's values bounded.
+#[derive(Debug, Default)]
+pub struct LabelCap {
+    seen: Mutex<HashMap<&'static str, HashSet<String>>>,
+}
+
+impl LabelCap {
+    /// The value, or `other` once the label has taken its share of different ones.
+    pub fn cap<'a>(&self, label: &'static str, value: &'a str) -> &'a str {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = seen.entry(label).or_default();
+        if values.contains(value) {
+            return value;
+        }
+        if values.len() >= MAX_LABEL_VALUES {
+            return OVERFLOW;
+        }
+        values.insert(value.to_owned());
+        value
+    }
+}
+
+/// Everything that `/metrics` shows.
+pub struct Metrics {
+    registry: Registry,
+    requests: RequestMetrics,
+    received_messages: Family<Labels, Counter>,
+    refused_messages: Family<Labels, Counter>,
+    parsed_messages: Counter,
+    parsed_spans: Counter,
+    accepted_spans: Counter,
+    dropped_spans: Family<Labels, Counter>,
+    stripped_fields: Family<Labels, Counter>,
+    branch_accepted: Family<Labels, Counter>,
+    branch_delivered: Family<Labels, Counter>,
+    branch_dropped: Family<Labels, Counter>,
+    branch_queued: Family<Labels, Gauge>,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let requests = RequestMetrics::register(&mut registry);
+        let metrics = Self {
+            requests,
+            received_messages: Family::default(),
+            refused_messages: Family::default(),
+            parsed_messages: Counter::default(),
+            parsed_spans: Counter::default(),
+            accepted_spans: Counter::default(),
+            dropped_spans: Family::default(),
+            stripped_fields: Family::default(),
+            branch_accepted: Family::default(),
+            branch_delivered: Family::default(),
+            branch_dropped: Family::default(),
+            branch_queued: Family::default(),
+            registry: Registry::default(),
+        };
+        register(&mut registry, &table::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, metrics.received_messages.clone());
+        register(&mut registry, &table::POOLER_OTEL_REFUSED_MESSAGES_TOTAL, metrics.refused_messages.clone());
+        register(&mut registry, &table::POOLER_OTEL_PARSED_MESSAGES_TOTAL, metrics.parsed_messages.clone());
+        register(&mut registry, &table::POOLER_OTEL_PARSED_SPANS_TOTAL, metrics.parsed_spans.clone());
+        register(&mut registry, &table::POOLER_OTEL_ACCEPTED_SPANS_TOTAL, metrics.accepted_spans.clone());
+        register(&mut registry, &table::POOLER_OTEL_DROPPED_SPANS_TOTAL, metrics.dropped_spans.clone());
+        register(&mut registry, &table::POOLER_OTEL_STRIPPED_FIELDS_TOTAL, metrics.stripped_fields.clone());
+        register(&mut registry, &table::POOLER_OTEL_BRANCH_ACCEPTED_SPANS_TOTAL, metrics.branch_accepted.clone());
+        register(&mut registry, &table::POOLER_OTEL_BRANCH_DELIVERED_SPANS_TOTAL, metrics.branch_delivered.clone());
+        register(&mut registry, &table::POOLER_OTEL_BRANCH_DROPPED_SPANS_TOTAL, metrics.branch_dropped.clone());
+        register(&mut registry, &table::POOLER_OTEL_BRANCH_QUEUED_SPANS, metrics.branch_queued.clone());
+        metrics.start_at_zero();
+        Self { registry, ..metrics }
+    }
+
+    /// Series of closed sets start at zero: an alert on an increase cannot see the first event of a series that begins with it.
+    fn start_at_zero(&self) {
+        for protocol in Protocol::ALL {
+            self.received_messages.get_or_create(&labels(&table::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, [protocol.as_str()]));
+        }
+        for refusal in Refusal::ALL {
+            self.refused_messages.get_or_create(&labels(&table::POOLER_OTEL_REFUSED_MESSAGES_TOTAL, [refusal.as_str()]));
+        }
+        for reason in [DropReason::InvalidId, DropReason::InvalidTime] {
+            self.dropped_spans.get_or_create(&labels(&table::POOLER_OTEL_DROPPED_SPANS_TOTAL, [reason.as_str()]));
+        }
+        for branch in Branch::ALL {
+            self.branch_accepted(*branch, 0);
+            self.branch_delivered(*branch, 0);
+            self.branch_queued(*branch, 0);
+            for reason in [DropReason::QueueFull, DropReason::Rejected, DropReason::Exhausted, DropReason::Shutdown] {
+                self.branch_dropped(*branch, reason, 0);
+            }
+        }
+    }
+
+    /// A message arrived.
+    pub fn received(&self, protocol: Protocol) {
+        let labels = labels(&table::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, [protocol.as_str()]);
+        self.received_messages.get_or_create(&labels).inc();
+    }
+
+    /// A message was refused as a whole.
+    pub fn refused(&self, refusal: Refusal) {
+        let labels = labels(&table::POOLER_OTEL_REFUSED_MESSAGES_TOTAL, [refusal.as_str()]);
+        self.refused_messages.get_or_create(&labels).inc();
+    }
+
+    /// A message was sanitized and stored; what it said of requests is counted, too.
+    pub fn parsed(&self, message: &Sanitized) {
+        let report = message.report();
+        self.parsed_messages.inc();
+        self.parsed_spans.inc_by(report.parsed_spans);
+        self.accepted_spans.inc_by(report.accepted_spans);
+        for (reason, spans) in &report.dropped_spans {
+            let labels = labels(&table::POOLER_OTEL_DROPPED_SPANS_TOTAL, [reason.as_str()]);
+            self.dropped_spans.get_or_create(&labels).inc_by(*spans);
+        }
+        for ((place, reason), fields) in &report.stripped_fields {
+            let labels = labels(&table::POOLER_OTEL_STRIPPED_FIELDS_TOTAL, [place.as_str(), reason.as_str()]);
+            self.stripped_fields.get_or_create(&labels).inc_by(*fields);
+        }
+        self.requests.observe(message, SystemTime::now());
+    }
+
+    /// Spans were handed to a branch.
+    pub fn branch_accepted(&self, branch: Branch, spans: u64) {
+        let labels = labels(&table::POOLER_OTEL_BRANCH_ACCEPTED_SPANS_TOTAL, [branch.as_str()]);
+        self.branch_accepted.get_or_create(&labels).inc_by(spans);
+    }
+
+    /// A branch delivered spans.
+    pub fn branch_delivered(&self, branch: Branch, spans: u64) {
+        let labels = labels(&table::POOLER_OTEL_BRANCH_DELIVERED_SPANS_TOTAL, [branch.as_str()]);
+        self.branch_delivered.get_or_create(&labels).inc_by(spans);
+    }
+
+    /// A branch lost spans.
+    pub fn branch_dropped(&self, branch: Branch, reason: DropReason, spans: u64) {
+        let labels = labels(&table::POOLER_OTEL_BRANCH_DROPPED_SPANS_TOTAL, [branch.as_str(), reason.as_str()]);
+        self.branch_dropped.get_or_create(&labels).inc_by(spans);
+    }
+
+    /// How many spans wait in a branch now.
+    pub fn branch_queued(&self, branch: Branch, spans: u64) {
+        let labels = labels(&table::POOLER_OTEL_BRANCH_QUEUED_SPANS, [branch.as_str()]);
+        self.branch_queued.get_or_create(&labels).set(i64::try_from(spans).unwrap_or(i64::MAX));
+    }
+
+    /// How many fields were stripped so far, by place and reason.
+    pub fn stripped(&self) -> Vec<(String, String, u64)> {
+        let mut counts = Vec::new();
+        for place in contract::Place::ALL {
+            for reason in contract::StripReason::ALL {
+                let labels = labels(&table::POOLER_OTEL_STRIPPED_FIELDS_TOTAL, [place.as_str(), reason.as_str()]);
+                if let Some(counter) = self.stripped_fields.get(&labels) {
+                    counts.push((place.as_str().to_owned(), reason.as_str().to_owned(), counter.get()));
+                }
+            }
+        }
+        counts
+    }
+
+    /// The OpenMetrics text.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        self.requests.refresh_in_flight(SystemTime::now());
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message with a row that ended now, one that ended an hour ago, an attempt, a marker, and a field that is stripped.
+    fn message(now: SystemTime) -> Sanitized {
+        let end_ns = now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let span = |n: u8, kind: &str, end_ns: u64, more: &[(&str, &str)]| {
+            let attributes: Vec<_> = [("codex_pooler.record.kind", kind), ("codex_pooler.pool.slug", "core")]
+                .iter()
+                .chain(more)
+                .map(|(key, value)| serde_json::json!({"key": key, "value": {"stringValue": value}}))
+                .collect();
+            serde_json::json!({
+                "traceId": format!("{n:032x}"), "spanId": format!("{n:016x}"), "name": "x", "attributes": attributes,
+                "startTimeUnixNano": (end_ns - 2_000_000_000).to_string(), "endTimeUnixNano": end_ns.to_string(),
+            })
+        };
+        let status = |status| ("codex_pooler.request.status", status);
+        let spans = [
+            span(1, "request", end_ns, &[status("succeeded"), ("codex_pooler.request.model", "gpt-5.4")]),
+            span(2, "request", end_ns - 3_600_000_000_000, &[status("failed")]),
+            span(3, "attempt", end_ns, &[("codex_pooler.upstream.account.label", "Aurora"), ("codex_pooler.upstream.plan.label", "Pro")]),
+            span(4, "in_progress", end_ns, &[("codex_pooler.request.id", "0b5a2f0e-6c0f-4f3a-9a53-0c7f4f2f8f11")]),
+        ];
+        let message = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]});
+        sanitizer::json(message.to_string().as_bytes()).unwrap()
+    }
+
+    /// Guarantees: requests, durations and attempts count once however often they are delivered; a late row counts as late and nowhere else.
+    #[test]
+    fn rows_count_once() {
+        let metrics = Metrics::new();
+        for _ in 0..3 {
+            metrics.parsed(&message(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(now_s())));
+        }
+        let text = metrics.text().unwrap();
+        for line in [
+            "codex_pooler_requests_total{pool=\"core\",model=\"gpt-5.4\",transport=\"none\",route=\"none\",status=\"succeeded\",outcome=\"none\",error_code=\"none\"} 1",
+            "codex_pooler_request_duration_seconds_sum{pool=\"core\",model=\"gpt-5.4\",transport=\"none\",outcome=\"none\"} 2.0",
+            "codex_pooler_request_duration_seconds_count{pool=\"core\",model=\"gpt-5.4\",transport=\"none\",outcome=\"none\"} 1",
+            "codex_pooler_attempts_total{pool=\"core\",account=\"Aurora\",status=\"none\",error_code=\"none\"} 1",
+            "codex_pooler_late_rows_total{pool=\"core\"} 1",
+            "codex_pooler_account_info{pool=\"core\",account=\"Aurora\",plan=\"Pro\"} 1",
+            "codex_pooler_requests_in_flight{pool=\"core\",transport=\"none\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+        }
+        assert_eq!(text.matches("codex_pooler_requests_total{").count(), 1, "{text}");
+    }
+
+    fn now_s() -> u64 {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+    }
+
+    /// Guarantees: every metric of the contract is scraped under its name with its type, and nothing else is.
+    #[test]
+    fn the_table_is_what_is_scraped() {
+        let metrics = Metrics::new();
+        metrics.parsed(&message(SystemTime::now()));
+        let text = metrics.text().expect("text");
+        let mut types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let mut expected: Vec<String> = table::ALL
+            .iter()
+            .map(|metric| {
+                let kind = match metric.instrument {
+                    contract::Instrument::Counter => "counter",
+                    contract::Instrument::Gauge => "gauge",
+                    contract::Instrument::Histogram => "histogram",
+                };
+                format!("{} {kind}", metric.registered_name())
+            })
+            .collect();
+        types.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(types, expected);
+    }
+
+    /// Guarantees: however many values a sender invents, a label keeps to its bound, and the first ones keep their names.
+    #[test]
+    fn labels_are_capped() {
+        let cap = LabelCap::default();
+        let values: HashSet<String> = (0..MAX_LABEL_VALUES * 3).map(|n| cap.cap("pool", &format!("pool-{n}")).to_owned()).collect();
+        assert_eq!(values.len(), MAX_LABEL_VALUES + 1);
+        assert_eq!(cap.cap("pool", "pool-0"), "pool-0");
+        assert_eq!(cap.cap("pool", "one-more"), OVERFLOW);
+        assert_eq!(cap.cap("model", "one-more"), "one-more");
+    }
+}

@@ -1,0 +1,193 @@
+//! `pooler-otel serve`: bind, run, end. Sockets are bound before anything runs, so that a port in use is the first thing that is said.
+
+pub mod admin;
+pub mod forward;
+pub mod in_flight;
+pub mod listen;
+pub mod metrics;
+pub mod pipeline;
+pub mod request_metrics;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use self::forward::{Forward, ForwardConfig};
+use self::metrics::Metrics;
+use self::pipeline::Pipeline;
+use crate::stop::stopped;
+use crate::receive;
+
+/// How long open connections may take to finish when the server ends.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What `serve` runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folder of the embedded store.
+    pub data_dir: PathBuf,
+    /// How long the store keeps a request.
+    pub retention: Duration,
+    /// How large the store's file may become, in bytes.
+    pub max_store_bytes: u64,
+    /// Address of OTLP/gRPC.
+    pub otlp_grpc: SocketAddr,
+    /// Address of OTLP/HTTP.
+    pub otlp_http: SocketAddr,
+    /// Address of the Tempo API.
+    pub tempo: SocketAddr,
+    /// Address of metrics and health.
+    pub metrics: SocketAddr,
+    /// Where sanitized messages go besides the store.
+    pub forward: Option<ForwardConfig>,
+}
+
+/// A server whose sockets are bound.
+pub struct Server {
+    listeners: Vec<(Role, TcpListener)>,
+    store: store::Store,
+    pipeline: Arc<Pipeline>,
+    metrics: Arc<Metrics>,
+    forward: Option<forward::Worker>,
+}
+
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// OTLP/gRPC.
+    OtlpGrpc,
+    /// OTLP/HTTP.
+    OtlpHttp,
+    /// The Tempo API.
+    Tempo,
+    /// Metrics and health.
+    Metrics,
+}
+
+impl Role {
+    /// Name in the line that says where it listens.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OtlpGrpc => "otlp_grpc",
+            Self::OtlpHttp => "otlp_http",
+            Self::Tempo => "tempo",
+            Self::Metrics => "metrics",
+        }
+    }
+
+    /// The flag that moves it elsewhere.
+    pub const fn flag(self) -> &'static str {
+        match self {
+            Self::OtlpGrpc => "--otlp-grpc-listen",
+            Self::OtlpHttp => "--otlp-http-listen",
+            Self::Tempo => "--tempo-listen",
+            Self::Metrics => "--metrics-listen",
+        }
+    }
+}
+
+impl Server {
+    /// Binds every socket and opens the store.
+    ///
+    /// # Errors
+    /// An address that cannot be bound, with the flag that changes it; a data folder or store that cannot be opened; a bad forward endpoint.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let mut listeners = Vec::new();
+        for (role, address) in [
+            (Role::OtlpGrpc, config.otlp_grpc),
+            (Role::OtlpHttp, config.otlp_http),
+            (Role::Tempo, config.tempo),
+            (Role::Metrics, config.metrics),
+        ] {
+            listeners.push((role, listen::bind(role, address).await?));
+        }
+        create_private_folder(&config.data_dir)?;
+        let store = store::Store::open(&store::Config {
+            path: config.data_dir.join("requests.sqlite"),
+            retention: config.retention,
+            max_bytes: config.max_store_bytes,
+        })
+        .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))?;
+        let metrics = Arc::new(Metrics::new());
+        let (forward, worker) = match &config.forward {
+            Some(config) => {
+                let (forward, worker) = Forward::new(config, Arc::clone(&metrics))?;
+                (Some(forward), Some(worker))
+            }
+            None => (None, None),
+        };
+        let pipeline = Arc::new(Pipeline::new(store.clone(), forward, Arc::clone(&metrics)));
+        Ok(Self { listeners, store, pipeline, metrics, forward: worker })
+    }
+
+    /// Where each listener really listens.
+    ///
+    /// # Errors
+    /// The operating system's, if it cannot say.
+    pub fn addresses(&self) -> std::io::Result<Vec<(Role, SocketAddr)>> {
+        self.listeners.iter().map(|(role, listener)| Ok((*role, listener.local_addr()?))).collect()
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Serves until `stop` becomes true, then ends in order: no new connections, open ones finish, the queue drains, the store closes.
+    ///
+    /// # Errors
+    /// A listener that failed, or a store that could not be closed.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+        let mut tasks = tokio::task::JoinSet::new();
+        for (role, listener) in self.listeners {
+            let stop = stop.clone();
+            match role {
+                Role::OtlpGrpc => {
+                    let service = receive::grpc::TraceService::new(Arc::clone(&self.pipeline));
+                    tasks.spawn(listen::grpc(listener, service, stop));
+                }
+                Role::OtlpHttp => {
+                    tasks.spawn(listen::http(listener, receive::http::router(Arc::clone(&self.pipeline)), stop));
+                }
+                Role::Tempo => {
+                    tasks.spawn(listen::http(listener, axum::Router::new(), stop));
+                }
+                Role::Metrics => {
+                    let router = admin::router(Arc::clone(&self.pipeline));
+                    tasks.spawn(listen::http(listener, router, stop));
+                }
+            }
+        }
+        let forward = self.forward.map(|worker| tokio::spawn(worker.run(stop.clone())));
+        // A dropped sender means that whoever started the server is gone, so an error ends it as a request would.
+        stopped(&mut stop).await;
+        if tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+            tasks.shutdown().await;
+        }
+        drop(self.pipeline);
+        if let Some(forward) = forward {
+            forward.await.context("the forwarder failed")?;
+        }
+        tokio::task::spawn_blocking(move || self.store.close()).await.context("closing the store failed")??;
+        Ok(())
+    }
+}
+
+/// Creates the data folder, readable by its owner alone.
+fn create_private_folder(path: &std::path::Path) -> anyhow::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder
+        .create(path)
+        .with_context(|| format!("cannot create the data folder {}; choose another with --data-dir", path.display()))
+}

@@ -1,0 +1,215 @@
+//! The attributes of a row: every column and every filter of the request log. Rows, markers and corrections carry them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use contract::display::{self, ErrorEntry, ModelText};
+use contract::{ABSENT, DASH, OTHER, Outcome, PricingStatus, RecordKind, RequestStatus, ServiceTier, Transport, UsageStatus, attr, outcome};
+
+use crate::attributes::{Attributes, allowed};
+use crate::lifecycle::{Account, ApiKey, Attempt, Lifecycle, Price, Settlement, Tokens};
+
+/// Everything but what depends on the span: its kind, its sequence and `error.type`.
+pub(crate) fn attributes(lifecycle: &Lifecycle, kind: RecordKind) -> Attributes {
+    let none = Account::default();
+    let account = lifecycle.account.as_ref().or_else(|| Some(&lifecycle.attempts.last()?.account)).unwrap_or(&none);
+    let mut row = Attributes::new(account.id.map(|id| id.to_string()));
+    row.text(attr::RECORD_KIND, kind.as_str());
+    identity(&mut row, lifecycle);
+    state(&mut row, lifecycle);
+    ownership(&mut row, lifecycle, account);
+    how(&mut row, lifecycle);
+    settlement(&mut row, &lifecycle.settlement);
+    row
+}
+
+fn identity(row: &mut Attributes, lifecycle: &Lifecycle) {
+    let admission = &lifecycle.admission;
+    let id = admission.request_id.to_string();
+    let valid = |id: &Option<String>| id.as_deref().and_then(|id| allowed(attr::REQUEST_CORRELATION_ID, id)).map(str::to_owned);
+    let correlation_id = valid(&admission.correlation_id);
+    let mut search = id.clone();
+    for other in [&correlation_id, &valid(&admission.client_request_id)].into_iter().flatten() {
+        // Side by side, two ids can look like something else, such as a card number.
+        let longer = format!("{search} {}", other.to_lowercase());
+        if allowed(attr::REQUEST_SEARCH, &longer).is_some() {
+            search = longer;
+        }
+    }
+    row.text(attr::REQUEST_ID, &id);
+    row.text(attr::REQUEST_CORRELATION_ID, correlation_id.as_deref().unwrap_or(ABSENT));
+    row.text(attr::REQUEST_SEARCH, search);
+    row.int(attr::REQUEST_ADMITTED_MS, unix_ms(lifecycle.admitted_at));
+    row.text(attr::TEXT_ID, display::short_id(&id));
+}
+
+fn state(row: &mut Attributes, lifecycle: &Lifecycle) {
+    let end = lifecycle.end.as_ref();
+    let code = end.and_then(|end| end.error_code.as_deref());
+    let status = status(lifecycle);
+    let outcome = if end.is_some() { outcome::outcome(status, code) } else { Outcome::Neutral };
+    let latency_ms = latency_ms(lifecycle);
+    let retries = end.map_or(lifecycle.attempts.len().saturating_sub(1), |end| end.retry_count as usize);
+    row.text(attr::REQUEST_STATUS, status.as_str());
+    row.text(attr::REQUEST_OUTCOME, outcome.as_str());
+    row.int(attr::REQUEST_RETRY_COUNT, retries);
+    row.maybe_int(attr::REQUEST_LATENCY_MS, latency_ms);
+    row.text(attr::ERROR_CODE, code.unwrap_or(ABSENT));
+    row.text(attr::TEXT_ERRORS, display::text_errors(&errors(lifecycle)));
+    if let Some(end) = end {
+        row.maybe_int(attr::HTTP_RESPONSE_STATUS_CODE, end.http_status);
+        row.maybe_text(attr::RESPONSE_STATUS, end.response_status.map(|status| status.as_str()));
+        row.maybe_text(attr::RESPONSE_INCOMPLETE_REASON, end.incomplete_reason.map(|reason| reason.as_str()));
+    }
+}
+
+fn ownership(row: &mut Attributes, lifecycle: &Lifecycle, account: &Account) {
+    let pool = &lifecycle.admission.pool;
+    row.text(attr::POOL_ID, pool.id.to_string());
+    row.text(attr::POOL_SLUG, &pool.slug);
+    row.text(attr::POOL_NAME, &pool.name);
+    self::account(row, account);
+    row.text(attr::UPSTREAM_PLAN_LABEL, plan(account).as_deref().unwrap_or(ABSENT));
+    row.text(attr::UPSTREAM_PLAN_FAMILY, account.plan_family.as_deref().unwrap_or(ABSENT));
+    row.text(attr::API_KEY_LABEL, key_label(&lifecycle.admission.api_key));
+    if let ApiKey::Key { id, prefix, .. } = &lifecycle.admission.api_key {
+        row.text(attr::API_KEY_ID, id.to_string());
+        row.maybe_text(attr::API_KEY_PREFIX, prefix.as_deref());
+    }
+    let pool_name = allowed(attr::POOL_NAME, &pool.name).unwrap_or(DASH);
+    row.text(attr::TEXT_ACCOUNT, display::text_account(account_label(account).as_deref(), pool_name));
+}
+
+fn how(row: &mut Attributes, lifecycle: &Lifecycle) {
+    let admission = &lifecycle.admission;
+    let last = lifecycle.attempts.last();
+    let effort = last.and_then(effort);
+    let tier = lifecycle.end.as_ref().and_then(|end| end.service_tier).or(admission.service_tier);
+    let fast_mode = admission.fast_mode || [tier, admission.requested_tier].contains(&Some(ServiceTier::Priority));
+    let client = admission.client.as_ref();
+    let version = client.and_then(|c| c.version.as_deref()).and_then(|v| allowed(attr::USER_AGENT_VERSION, v));
+    let model = admission.model.as_deref().map(|model| allowed(attr::REQUEST_MODEL, model).unwrap_or(OTHER));
+    let text_model = display::text_model(&ModelText {
+        model,
+        effort,
+        requested_effort: admission.requested_effort,
+        tier,
+        requested_tier: admission.requested_tier,
+        fast_mode,
+        api_key: allowed(attr::API_KEY_LABEL, key_label(&admission.api_key)).unwrap_or(DASH),
+    });
+    let text_client = client.map(|client| (client.family, version));
+
+    row.text(attr::HTTP_REQUEST_METHOD, admission.method.as_str());
+    row.text(attr::HTTP_ROUTE, admission.route.as_str());
+    row.text(attr::REQUEST_MODEL, model.unwrap_or(ABSENT));
+    row.text(attr::REQUEST_TRANSPORT, admission.transport.as_str());
+    row.text(attr::REQUEST_ROUTE_CLASS, admission.route_class.as_str());
+    row.text(attr::REQUEST_SERVING_MODE, admission.serving_mode.as_str());
+    if admission.transport == Transport::Websocket {
+        row.text(attr::NETWORK_PROTOCOL_NAME, "websocket");
+    }
+    row.maybe_text(attr::REASONING_EFFORT_REQUESTED, admission.requested_effort.map(|effort| effort.as_str()));
+    row.maybe_text(attr::REASONING_EFFORT_EFFECTIVE, effort.map(|effort| effort.as_str()));
+    row.maybe_text(attr::REASONING_EFFORT_SOURCE, last.and_then(|last| last.effort_source).map(|source| source.as_str()));
+    row.maybe_text(attr::SERVICE_TIER_REQUESTED, admission.requested_tier.map(|tier| tier.as_str()));
+    row.maybe_text(attr::SERVICE_TIER_ACTUAL, tier.map(|tier| tier.as_str()));
+    row.maybe_text(attr::USER_AGENT_NAME, client.map(|client| client.family.as_str()));
+    row.maybe_text(attr::USER_AGENT_VERSION, version);
+    row.text(attr::TEXT_MODEL, text_model);
+    row.text(attr::TEXT_TRANSPORT, display::text_transport(admission.transport, fast_mode, text_client));
+    row.text(attr::TEXT_ROUTE, display::text_route(admission.route, admission.translated_from, latency_ms(lifecycle)));
+}
+
+fn settlement(row: &mut Attributes, settlement: &Settlement) {
+    let (status, pricing, tokens, usd) = match *settlement {
+        Settlement::Pending => (UsageStatus::UsagePending, PricingStatus::None, Tokens::default(), None),
+        Settlement::Unknown => (UsageStatus::UsageUnknown, PricingStatus::None, Tokens::default(), None),
+        Settlement::NotApplicable => (UsageStatus::NotApplicable, PricingStatus::None, Tokens::default(), None),
+        Settlement::Known { tokens, price: Price::Priced { usd } } => (UsageStatus::UsageKnown, PricingStatus::Priced, tokens, Some(usd)),
+        Settlement::Known { tokens, price: Price::Unpriced(PricingStatus::Priced) } => {
+            (UsageStatus::UsageKnown, PricingStatus::Other, tokens, None)
+        }
+        Settlement::Known { tokens, price: Price::Unpriced(why) } => (UsageStatus::UsageKnown, why, tokens, None),
+    };
+    row.text(attr::USAGE_STATUS, status.as_str());
+    row.text(attr::PRICING_STATUS, pricing.as_str());
+    row.maybe_int(attr::USAGE_INPUT_TOKENS, tokens.input);
+    row.maybe_int(attr::USAGE_CACHE_READ_INPUT_TOKENS, tokens.cache_read);
+    row.maybe_int(attr::USAGE_CACHE_WRITE_INPUT_TOKENS, tokens.cache_write);
+    row.maybe_int(attr::USAGE_OUTPUT_TOKENS, tokens.output);
+    row.maybe_int(attr::USAGE_REASONING_OUTPUT_TOKENS, tokens.reasoning);
+    row.maybe_int(attr::USAGE_TOTAL_TOKENS, tokens.total);
+    if let Some(usd) = usd {
+        row.double(attr::COST_SETTLED_USD, usd);
+    }
+    row.text(attr::TEXT_USAGE, display::text_usage(status, tokens.total, tokens.cache_read, usd));
+}
+
+/// Status of the row; an end that says "in progress" contradicts itself.
+pub(crate) fn status(lifecycle: &Lifecycle) -> RequestStatus {
+    match lifecycle.end.as_ref().map(|end| end.status) {
+        None => RequestStatus::InProgress,
+        Some(RequestStatus::InProgress) => RequestStatus::Other,
+        Some(status) => status,
+    }
+}
+
+/// Id and label of an account; the label is `none` where there is no account.
+pub(crate) fn account(span: &mut Attributes, account: &Account) {
+    span.maybe_text(attr::UPSTREAM_ACCOUNT_ID, account.id.map(|id| id.to_string()));
+    span.text(attr::UPSTREAM_ACCOUNT_LABEL, account_label(account).as_deref().unwrap_or(ABSENT));
+}
+
+/// The label where it may be shown, else the short form of the id.
+fn account_label(account: &Account) -> Option<String> {
+    let label = account.label.as_deref().and_then(|label| allowed(attr::UPSTREAM_ACCOUNT_LABEL, label));
+    label.map(str::to_owned).or_else(|| Some(display::account_short_form(&account.id?.to_string())))
+}
+
+/// The plan badge.
+pub(crate) fn plan(account: &Account) -> Option<String> {
+    display::plan_badge(account.plan_label.as_deref(), account.plan_family.as_deref())
+}
+
+fn key_label(key: &ApiKey) -> &str {
+    match key {
+        ApiKey::ExternalToken => "external token",
+        ApiKey::Key { label, .. } => label.as_deref().filter(|label| !label.trim().is_empty()).unwrap_or("unnamed key"),
+    }
+}
+
+/// The effort that was sent upstream, else the one that policy applied.
+pub(crate) fn effort(attempt: &Attempt) -> Option<contract::ReasoningEffort> {
+    attempt.effective_effort.or(attempt.applied_effort)
+}
+
+fn latency_ms(lifecycle: &Lifecycle) -> Option<u64> {
+    lifecycle.attempts.last()?.end.as_ref()?.latency_ms
+}
+
+/// What the errors column is made of: the request's code, its denials, then the code of every attempt that has one.
+fn errors(lifecycle: &Lifecycle) -> Vec<ErrorEntry> {
+    let end = lifecycle.end.as_ref();
+    let request = end.and_then(|end| end.error_code.as_deref()).map(entry);
+    let denials = end.into_iter().flat_map(|end| &end.denials).map(|denial| ErrorEntry {
+        exhausted: denial.exhausted,
+        resets: denial.resets_at.and_then(instant),
+        ..entry(&denial.code)
+    });
+    let attempts = lifecycle.attempts.iter().filter_map(|attempt| attempt.end.as_ref()?.error_code.as_deref().map(entry));
+    request.into_iter().chain(denials).chain(attempts).collect()
+}
+
+/// A code that must not be shown is shown as the log shows an entry that has none.
+fn entry(code: &str) -> ErrorEntry {
+    let shown = allowed(attr::ERROR_CODE, code).filter(|code| *code != OTHER && *code != ABSENT);
+    ErrorEntry { code: shown.unwrap_or("error").to_owned(), ..ErrorEntry::default() }
+}
+
+fn instant(at: SystemTime) -> Option<String> {
+    jiff::Timestamp::try_from(at).ok().map(|at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+fn unix_ms(at: SystemTime) -> u128 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis())
+}

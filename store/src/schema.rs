@@ -1,0 +1,194 @@
+//! Opens the file and brings its schema up to date.
+//!
+//! Migrations are numbered and only ever appended: a file carries the number of the last one it had, in `user_version`, so that any older
+//! file can be brought up to date, and a newer one is refused before it is touched.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+/// In order; the file's `user_version` is how many of them it has had.
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/001_traces.sql")];
+/// Marks the file as ours: the bytes of `cxpo`.
+const APPLICATION_ID: i32 = 0x6378_706f;
+/// How long a connection waits for another one's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The log beside the file is cut back to this after a checkpoint.
+const MAX_LOG_BYTES: i64 = 64 << 20;
+/// Page cache of the writer, and of each reader.
+const CACHE_KIB: i64 = 8 << 10;
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file cannot be opened, read or written.
+    #[error("cannot open the store {path}: check that its folder exists and can be written, and that the disk is not full")]
+    Sqlite {
+        /// The store's file.
+        path: PathBuf,
+        /// What `SQLite` said.
+        source: rusqlite::Error,
+    },
+    /// The file is a database of something else.
+    #[error("{path} is a database of another program: name another file for the store")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by a newer version.
+    #[error(
+        "the store {path} has schema {found} and this version knows schemas up to {known}: run a newer version, or name another file"
+    )]
+    Newer {
+        /// The store's file.
+        path: PathBuf,
+        /// Schema of the file.
+        found: usize,
+        /// Newest schema that this version knows.
+        known: usize,
+    },
+    /// The writer thread could not be started.
+    #[error("cannot start the store's writer: the system refuses another thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Opens the file for writing, creates it if it is not there, and migrates it.
+pub(crate) fn open(path: &Path) -> Result<Connection, OpenError> {
+    let mut connection = prepare(path).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+    migrate(&mut connection, MIGRATIONS, path)?;
+    Ok(connection)
+}
+
+fn prepare(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // A foreign file must stay as it is, so nothing that writes to it comes before the check in `migrate`.
+    Ok(connection)
+}
+
+/// Opens the file for reading only. The writer has migrated it.
+pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection, migrations: &[&str], path: &Path) -> Result<(), OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sqlite)?;
+    let found: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
+    let tables: u64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sqlite)?;
+    let empty = application == 0 && found == 0 && tables == 0;
+    if application != APPLICATION_ID && !empty {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    if found > migrations.len() {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known: migrations.len() });
+    }
+    apply(connection, migrations, found).map_err(sqlite)
+}
+
+fn apply(connection: &mut Connection, migrations: &[&str], found: usize) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // An acknowledged message must survive a power cut, not just the end of the process.
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "journal_size_limit", MAX_LOG_BYTES)?;
+    for (at, migration) in migrations.iter().enumerate().skip(found) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", at + 1)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(connection: &Connection) -> usize {
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    }
+
+    /// Guarantees: a file of a newer version is refused, with both numbers, and is left as it was.
+    #[test]
+    fn a_newer_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        open(&path).unwrap().pragma_update(None, "user_version", 1000).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, OpenError::Newer { found: 1000, .. }), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    /// Guarantees: another program's database is refused, and no byte of it changes.
+    #[test]
+    fn a_foreign_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE accounts (name TEXT)").unwrap();
+        let before = std::fs::read(&path).unwrap();
+        assert!(matches!(open(&path).unwrap_err(), OpenError::Foreign { .. }));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    /// Guarantees: a file that is no database, and a folder that is not there, are errors that name the path.
+    #[test]
+    fn what_cannot_be_opened_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        std::fs::write(&path, "not a database, but long enough to be taken for the header of one ........................")
+            .unwrap();
+        for path in [path, folder.path().join("missing").join("store.db")] {
+            let error = open(&path).unwrap_err();
+            assert!(matches!(error, OpenError::Sqlite { .. }) && error.to_string().contains(path.to_str().unwrap()), "{error}");
+        }
+    }
+
+    /// Guarantees: an older file gets the migrations it lacks, once; one that fails leaves neither its changes nor its number.
+    #[test]
+    fn migrations_are_applied_once_and_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let mut connection = prepare(&path).unwrap();
+        let first = "CREATE TABLE one (n INTEGER)";
+        let second = "CREATE TABLE two (n INTEGER)";
+        migrate(&mut connection, &[first], &path).unwrap();
+        assert_eq!(version(&connection), 1);
+        assert!(migrate(&mut connection, &[first, second, "CREATE TABLE three (n INTEGER); nonsense"], &path).is_err());
+        assert_eq!(version(&connection), 2);
+        let tables: Vec<String> = connection
+            .prepare("SELECT name FROM sqlite_schema ORDER BY name")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(tables, ["one", "two"]);
+        migrate(&mut connection, &[first, second], &path).unwrap();
+        assert_eq!(version(&connection), 2);
+    }
+
+    /// Guarantees: the schema after all migrations is the one written down beside the tests. Whoever changes it has to add a migration and
+    /// look at this file; files in the field then change in the same way.
+    #[test]
+    fn the_schema_is_the_golden_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open(&folder.path().join("store.db")).unwrap();
+        let statements: Vec<String> = connection
+            .prepare("SELECT sql || ';' FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type DESC, name")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(statements.join("\n") + "\n", include_str!("../tests/schema.sql"));
+    }
+}

@@ -1,0 +1,124 @@
+//! `cargo xtask interop`: suites that run against programs of others. Each installs what it needs below `target/interop`, without touching
+//! the system, and fails, never skips, where that is not possible.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::cargo;
+use crate::structure::Metadata;
+
+/// A suite's name, and what it runs.
+type Suite = (&'static str, fn(&Path) -> Result<()>);
+
+const SUITES: &[Suite] = &[("rules", rules), ("python", python)];
+
+/// Runs the named suites, or all.
+pub fn run(root: &Path, names: &[&str]) -> Result<()> {
+    for name in names {
+        let known: Vec<&str> = SUITES.iter().map(|suite| suite.0).collect();
+        ensure!(known.contains(name), "unknown suite {name:?}; there are: {}", known.join(", "));
+    }
+    for (name, suite) in SUITES.iter().filter(|suite| names.is_empty() || names.contains(&suite.0)) {
+        println!("interop {name}");
+        let start = Instant::now();
+        suite(root).with_context(|| format!("interop {name} FAILED"))?;
+        println!("interop {name} ok {:.1} s", start.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+/// Prometheus's own tool reads the configuration and the rules, and runs the rules' tests.
+fn rules(root: &Path) -> Result<()> {
+    let promtool = promtool(root)?;
+    let run = |arguments: &[&str]| {
+        succeed(Command::new(&promtool).args(arguments).current_dir(root), "fix the file that promtool names")
+    };
+    run(&["check", "rules", "dashboards/rules/codex-pooler-rules.yaml"])?;
+    run(&["check", "config", "collector-config/prometheus.yml"])?;
+    let mut tests = Vec::new();
+    for entry in std::fs::read_dir(root.join("dashboards/rules/tests")).context("cannot list dashboards/rules/tests")? {
+        tests.push(entry?.path());
+    }
+    ensure!(!tests.is_empty(), "dashboards/rules/tests holds no test");
+    succeed(Command::new(&promtool).args(["test", "rules"]).args(tests).current_dir(root), "the rules or their tests are wrong")
+}
+
+/// promtool from Debian's package `prometheus`, unpacked, not installed.
+fn promtool(root: &Path) -> Result<PathBuf> {
+    let folder = folder(root)?.join("prometheus");
+    let promtool = folder.join("usr/bin/promtool");
+    if promtool.is_file() {
+        return Ok(promtool);
+    }
+    // A package from an earlier, broken run must not be in the way.
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).context("cannot empty target/interop/prometheus")?;
+    }
+    std::fs::create_dir_all(&folder).context("cannot create target/interop/prometheus")?;
+    let download = || {
+        // The default sandbox user may not write below target.
+        let mut command = Command::new("apt-get");
+        command.args(["-o", "APT::Sandbox::User=root", "--quiet", "download", "prometheus"]).current_dir(&folder);
+        succeed(&mut command, "apt-get download prometheus has to work on this machine")
+    };
+    if download().is_err() {
+        // No package lists yet, or old ones.
+        succeed(Command::new("apt-get").args(["--quiet", "update"]), "apt-get update has to work on this machine")?;
+        download()?;
+    }
+    let package = std::fs::read_dir(&folder)?
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .find(|path| path.extension().is_some_and(|e| e == "deb"))
+        .context("apt-get downloaded no package")?;
+    succeed(Command::new("dpkg-deb").arg("-x").arg(package).arg(&folder), "dpkg-deb has to work on this machine")?;
+    ensure!(promtool.is_file(), "Debian's package prometheus has no promtool any more");
+    Ok(promtool)
+}
+
+/// OpenTelemetry's SDK for Python and curl send to the real binary.
+fn python(root: &Path) -> Result<()> {
+    let suite = root.join("tests/interop");
+    let interpreter = venv(root, &suite.join("requirements.txt"))?;
+    succeed(&mut cargo(root, &["build", "--quiet", "--bin", "pooler-otel"]), "the binary pooler-otel has to build")?;
+    let binary = Metadata::of_workspace(root)?.target_directory.join("debug/pooler-otel");
+    succeed(Command::new(interpreter).arg(suite.join("python/run.py")).arg(binary), "its output above says what failed")
+}
+
+/// The Python of a virtual environment with exactly these requirements.
+fn venv(root: &Path, requirements: &Path) -> Result<PathBuf> {
+    let folder = folder(root)?.join("venv");
+    let wanted = std::fs::read_to_string(requirements).context("cannot read tests/interop/requirements.txt")?;
+    let interpreter = folder.join("bin/python");
+    // Written last, so that an environment that was left half made is made again.
+    let stamp = folder.join("requirements.txt");
+    if std::fs::read_to_string(&stamp).ok().as_ref() != Some(&wanted) {
+        succeed(
+            Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder),
+            "python3 with its module venv has to be installed (Debian: python3-venv)",
+        )?;
+        let mut pip = Command::new(&interpreter);
+        pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check", "install", "-r"]).arg(requirements);
+        succeed(&mut pip, "pip has to reach a package index")?;
+        std::fs::write(stamp, wanted).context("cannot write below target/interop")?;
+    }
+    Ok(interpreter)
+}
+
+fn folder(root: &Path) -> Result<PathBuf> {
+    let folder = Metadata::of_workspace(root)?.target_directory.join("interop");
+    std::fs::create_dir_all(&folder).context("cannot create target/interop")?;
+    Ok(folder)
+}
+
+/// Runs a command with its output shown; fails with what it was and what to do.
+fn succeed(command: &mut Command, advice: &str) -> Result<()> {
+    let program = command.get_program().display().to_string();
+    let status = command.status().with_context(|| format!("cannot start {program}: {advice}"))?;
+    if !status.success() {
+        bail!("{program} failed ({status}): {advice}");
+    }
+    Ok(())
+}
