@@ -1,16 +1,13 @@
 //! Which column decides what. The request log's own rules, so that both show the same.
 
-use std::time::SystemTime;
-
 use contract::{
-    AttemptStatus, EffortSource, Method, PricingStatus, ReasoningEffort, RequestStatus, ResponseStatus, Route, RouteClass, ServiceTier,
-    ServingMode, Transport,
+    AttemptStatus, EffortSource, Method, PricingStatus, ReasoningEffort, RequestStatus, ResponseStatus, Route, RouteClass,
+    ServiceTier, ServingMode, Transport,
 };
 use exporter::lifecycle::route_class;
 use exporter::{
     Account, Admission, ApiKey, Attempt, AttemptEnd, Client, Denial, End, Lifecycle, Pool, Price, Settlement, Tokens,
 };
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::rows::{self, Row};
@@ -27,7 +24,7 @@ pub fn lifecycle(row: &Row) -> Lifecycle {
     let end = end(row, &attempts);
     Lifecycle {
         admission: admission(row),
-        admitted_at: row.requests.admitted_at.into(),
+        admitted_at: row.requests.admitted_at,
         account: Some(account(row)),
         attempts,
         settlement: settlement(row),
@@ -172,7 +169,7 @@ fn attempt(row: &Row, attempt: &rows::Attempt) -> Attempt {
         effective_effort: effort(reasoning.effective_effort.as_deref()),
         effort_source: reasoning.source.as_deref().map(|source| EffortSource::parse(source).unwrap_or(EffortSource::Other)),
         service_tier: None,
-        started_at: attempt.started_at.into(),
+        started_at: attempt.started_at,
         end: attempt_end(row, attempt),
     }
 }
@@ -185,7 +182,7 @@ fn attempt_end(row: &Row, attempt: &rows::Attempt) -> Option<AttemptEnd> {
     let code = [&attempt.network_error_code, &metadata.error_code, &metadata.error_kind];
     let first_output = row.codex_turns.as_ref().filter(|turn| turn.final_attempt_id == Some(attempt.id));
     Some(AttemptEnd {
-        at: attempt.completed_at.unwrap_or(attempt.started_at).into(),
+        at: attempt.completed_at.unwrap_or(attempt.started_at),
         http_status: attempt.upstream_status_code,
         retryable: attempt.retryable,
         error_code: code.into_iter().find_map(|code| present(code.as_deref())).map(str::to_owned),
@@ -195,7 +192,7 @@ fn attempt_end(row: &Row, attempt: &rows::Attempt) -> Option<AttemptEnd> {
             .map(ledger_tokens),
         first_output_ms: first_output
             .and_then(|turn| turn.first_visible_output_at)
-            .and_then(|at| u64::try_from(at.duration_since(attempt.started_at).as_millis()).ok()),
+            .and_then(|at| u64::try_from(at.duration_since(attempt.started_at).ok()?.as_millis()).ok()),
         response_status: response_status(metadata),
         ..AttemptEnd::new(AttemptStatus::parse(&attempt.status).unwrap_or(AttemptStatus::Other))
     })
@@ -213,7 +210,7 @@ fn end(row: &Row, attempts: &[Attempt]) -> Option<End> {
     }
     // Every terminal status is written with its time; for a row that breaks this, the best there is.
     let last = attempts.last().and_then(|attempt| attempt.end.as_ref()).map(|end| end.at);
-    let at = request.completed_at.map(SystemTime::from).or(last).unwrap_or(request.admitted_at.into());
+    let at = request.completed_at.or(last).unwrap_or(request.admitted_at);
     let last_row = row.attempts.iter().max_by_key(|attempt| attempt.attempt_number);
     Some(End {
         at,
@@ -242,7 +239,7 @@ fn denials(metadata: &rows::RequestMetadata) -> Vec<Denial> {
     let reasons = metadata.candidate_exclusions.iter().flat_map(|exclusion| &exclusion.reasons).map(|reason| Denial {
         code: first([&reason.code, &reason.reason]),
         exhausted: reason.reason_codes.iter().any(|code| code == "exhausted"),
-        resets_at: reason.reset_at.as_deref().and_then(|at| at.parse::<Timestamp>().ok()).map(SystemTime::from),
+        resets_at: reason.reset_at.as_deref().and_then(rows::parse_instant),
     });
     denials.chain(reasons).collect()
 }

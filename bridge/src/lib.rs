@@ -13,7 +13,7 @@ mod rows;
 
 pub use convert::lifecycle;
 pub use rows::{
-    ApiKey, Assignment, Attempt, AttemptMetadata, CandidateExclusion, CodexTurn, Denial, ExclusionReason, Facts, Identity, InvalidRow,
-    LedgerDetails, LedgerEntry, Mode, OpenaiCompatibility, Pool, Reasoning, Request, RequestMetadata, RouteClassHolder, Routing, Row,
-    StreamFacts, UpstreamIdentity,
+    ApiKey, Assignment, Attempt, AttemptMetadata, CandidateExclusion, CodexTurn, Denial, ExclusionReason, Facts, Identity,
+    InvalidRow, LedgerDetails, LedgerEntry, Mode, OpenaiCompatibility, Pool, Reasoning, Request, RequestMetadata,
+    RouteClassHolder, Routing, Row, StreamFacts, UpstreamIdentity,
 };

@@ -4,6 +4,8 @@
 //! A column of the wrong type refuses the row. Metadata is open-ended, and parts of it may be redacted: there a piece of the wrong type is
 //! simply absent.
 
+use std::time::SystemTime;
+
 use jiff::Timestamp;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, de::Error as _};
@@ -12,7 +14,6 @@ use uuid::Uuid;
 
 /// One request with everything that hangs on it; the names are the tables'.
 #[derive(Debug, Deserialize)]
-#[serde(expecting = "a row of the request log")]
 #[allow(missing_docs)]
 pub struct Row {
     pub requests: Request,
@@ -70,10 +71,10 @@ pub struct Request {
     pub user_agent: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub request_metadata: RequestMetadata,
-    #[serde(deserialize_with = "timestamp")]
-    pub admitted_at: Timestamp,
-    #[serde(default, deserialize_with = "maybe_timestamp")]
-    pub completed_at: Option<Timestamp>,
+    #[serde(deserialize_with = "instant")]
+    pub admitted_at: SystemTime,
+    #[serde(default, deserialize_with = "maybe_instant")]
+    pub completed_at: Option<SystemTime>,
     pub response_status_code: Option<u16>,
     pub retry_count: u32,
     pub last_error_code: Option<String>,
@@ -97,10 +98,10 @@ pub struct Attempt {
     pub upstream_model_id: String,
     pub transport: String,
     pub status: String,
-    #[serde(deserialize_with = "timestamp")]
-    pub started_at: Timestamp,
-    #[serde(default, deserialize_with = "maybe_timestamp")]
-    pub completed_at: Option<Timestamp>,
+    #[serde(deserialize_with = "instant")]
+    pub started_at: SystemTime,
+    #[serde(default, deserialize_with = "maybe_instant")]
+    pub completed_at: Option<SystemTime>,
     pub upstream_status_code: Option<u16>,
     pub retryable: bool,
     pub network_error_code: Option<String>,
@@ -167,8 +168,8 @@ pub struct Assignment {
 #[allow(missing_docs)]
 pub struct CodexTurn {
     pub final_attempt_id: Option<Uuid>,
-    #[serde(default, deserialize_with = "maybe_timestamp")]
-    pub first_visible_output_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "maybe_instant")]
+    pub first_visible_output_at: Option<SystemTime>,
 }
 
 columns! {
@@ -276,11 +277,16 @@ fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserialize
     Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
 }
 
-fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(|_| D::Error::custom("not an instant"))
+/// An instant with its offset from UTC, as PostgreSQL writes `timestamptz` in JSON.
+pub(crate) fn parse_instant(text: &str) -> Option<SystemTime> {
+    text.parse::<Timestamp>().ok()?.try_into().ok()
 }
 
-fn maybe_timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+    maybe_instant(deserializer)?.ok_or_else(|| D::Error::custom("no instant"))
+}
+
+fn maybe_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| text.parse()).transpose().map_err(|_| D::Error::custom("not an instant"))
+    text.map(|text| parse_instant(&text).ok_or_else(|| D::Error::custom("not an instant"))).transpose()
 }

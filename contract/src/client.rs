@@ -4,6 +4,10 @@ use crate::ClientFamily;
 
 /// Longest version that is kept, in characters.
 const MAX_VERSION_CHARS: usize = 32;
+/// Most numbers in a version.
+const MAX_VERSION_NUMBERS: usize = 4;
+/// Longest suffix of a version, in characters.
+const MAX_SUFFIX_CHARS: usize = 16;
 
 /// The name by which the request log shows a family.
 #[must_use]
@@ -83,17 +87,85 @@ pub fn family(user_agent: &str) -> ClientFamily {
     }
 }
 
-/// The version in `product/version …`, where it is made of digits and dots.
+/// The version in `product/version …`: up to four numbers joined by dots, and a short suffix as pre-releases have one.
 ///
 /// ```
-/// assert_eq!(contract::client::version("codex_exec/0.142.0 (Ubuntu 24.04; x86_64)"), Some("0.142.0"));
-/// assert_eq!(contract::client::version("OpenAI/Python 1.2"), None);
+/// use contract::client::version;
+/// assert_eq!(version("codex_exec/0.142.0 (Ubuntu 24.04; x86_64)"), Some("0.142.0"));
+/// assert_eq!(version("codex_exec/0.143.0-alpha.2 (Ubuntu 24.04)"), Some("0.143.0-alpha.2"));
+/// assert_eq!(version("OpenAI/Python 1.2"), None);
 /// ```
 #[must_use]
 pub fn version(user_agent: &str) -> Option<&str> {
     let after = user_agent.split_once('/')?.1;
     let version = after.split([' ', '(', ';']).next()?;
-    let parts: Vec<&str> = version.split('.').collect();
-    let numeric = parts.iter().all(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
-    (numeric && parts.len() <= 4 && version.len() <= MAX_VERSION_CHARS).then_some(version)
+    let (numbers, suffix) = version.find(['-', '+']).map_or((version, None), |at| (&version[..at], Some(&version[at + 1..])));
+    let numeric = numbers.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    let short = numbers.split('.').count() <= MAX_VERSION_NUMBERS && version.len() <= MAX_VERSION_CHARS;
+    let plain = suffix.is_none_or(|suffix| {
+        (1..=MAX_SUFFIX_CHARS).contains(&suffix.len()) && suffix.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+    });
+    (numeric && short && plain).then_some(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: user agents of every family are told apart, the first rule winning, and shown by the log's names.
+    #[test]
+    fn families() {
+        for (user_agent, expected_name, expected_label) in [
+            ("Codex Desktop/1.2026.218 (Mac OS 15.6; arm64)", "codex_desktop", "Codex Desktop"),
+            ("codex cli/0.9", "codex", "Codex"),
+            ("codex-tui/0.142.0", "codex", "Codex"),
+            ("codex_exec/0.142.0 (Ubuntu 24.04; x86_64) xterm-256color", "codex", "Codex"),
+            ("opencode/1.18.4 ai-sdk/provider-utils/4.0.1 runtime/bun/1.3.5", "opencode", "opencode"),
+            ("my-OpenClaw-bot", "openclaw", "OpenClaw"),
+            ("hermes-agent/0.9", "hermes", "Hermes Agent"),
+            ("windmill/1.5", "windmill", "Windmill"),
+            ("aider/0.90", "aider", "Aider"),
+            ("Continue/1.0", "continue", "Continue"),
+            ("Cline/4.9.1", "cline", "Cline"),
+            ("goose/1.21.0", "goose", "Goose"),
+            ("OpenAI/Python 2.31.0", "openai_python", "OpenAI Python SDK"),
+            ("AsyncOpenAI/Python 2.31.0", "openai_python", "OpenAI Python SDK"),
+            ("OpenAI/JS 6.1.0", "openai_node", "OpenAI Node SDK"),
+            ("ai/6.0.12 ai-sdk/openai/3.0.2 runtime/node.js/22", "vercel_ai_sdk", "Vercel AI SDK"),
+            ("ai/6.0.12", "unknown", "Client"),
+            ("python-requests/2.32.4", "python", "Python"),
+            ("Python-urllib/3.13", "python", "Python"),
+            ("node", "node", "Node.js"),
+            ("node/22", "node", "Node.js"),
+            ("nodejs", "unknown", "Client"),
+            ("curl/8.9.1", "curl", "curl"),
+            ("mint/1.7", "elixir_http", "Elixir HTTP"),
+            ("req/0.5", "elixir_http", "Elixir HTTP"),
+            ("codex-pooler-probe/1", "codex_pooler", "Codex Pooler"),
+            ("Mozilla/5.0", "unknown", "Client"),
+            ("", "unknown", "Client"),
+        ] {
+            let family = family(user_agent);
+            assert_eq!((family.as_str(), label(family)), (expected_name, expected_label), "{user_agent}");
+        }
+    }
+
+    /// Guarantees: nothing but a version is taken out of a header, whatever a client writes there.
+    #[test]
+    fn versions() {
+        for (user_agent, expected) in [
+            ("Codex Desktop/1.2026.218 (Mac OS 15.6; arm64)", Some("1.2026.218")),
+            ("goose/1.21.0", Some("1.21.0")),
+            ("codex_exec/0.143.0-alpha.2", Some("0.143.0-alpha.2")),
+            ("codex_exec/0.143.0-", None),
+            ("codex_exec/0.143.0-my-secret-is-long", None),
+            ("codex_exec/0.143.0-a@b", None),
+            ("x/1.2.3.4.5", None),
+            ("x/1..2", None),
+            ("x/alice@example.com", None),
+            ("node", None),
+        ] {
+            assert_eq!(version(user_agent), expected, "{user_agent}");
+        }
+    }
 }

@@ -48,7 +48,10 @@ pub fn account_short_form(account_id: &str) -> String {
     format!("acct-{}", short_id(account_id))
 }
 
-/// A latency: `412ms`; from one second `21s` where that is exact, else one decimal, half up: `8.4s`, `12.0s`.
+/// A latency: `412ms`; from one second `21s` where that is exact, else one decimal: `8.4s`, `12.0s`.
+///
+/// Half a tenth goes up only where a binary fraction can hold it, at .25 and .75: the log divides in floating point, and there
+/// 3.05 is a little less than it says.
 ///
 /// ```
 /// use contract::display::latency;
@@ -58,13 +61,15 @@ pub fn account_short_form(account_id: &str) -> String {
 /// ```
 #[must_use]
 pub fn latency(milliseconds: u64) -> String {
-    if milliseconds < 1000 {
-        format!("{milliseconds}ms")
-    } else if milliseconds.is_multiple_of(1000) {
-        format!("{}s", milliseconds / 1000)
-    } else {
-        let tenths = (milliseconds + 50) / 100;
-        format!("{}.{}s", tenths / 10, tenths % 10)
+    let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
+    match (seconds, rest) {
+        (0, _) => format!("{milliseconds}ms"),
+        (_, 0) => format!("{seconds}s"),
+        (_, 250) => format!("{seconds}.3s"),
+        (_, 750) => format!("{seconds}.8s"),
+        // Exact up to 2^53 milliseconds, some 285,000 years.
+        #[allow(clippy::cast_precision_loss)]
+        _ => format!("{:.1}s", milliseconds as f64 / 1000.0),
     }
 }
 
@@ -90,31 +95,36 @@ pub fn count(n: u64) -> String {
     }
 }
 
-/// A cost: from 10 cents, and for zero, two decimals with thousands separators; below that up to four decimals, at least two.
+/// A cost: from 10 cents, and for zero, two decimals with thousands separators; below that up to four decimals, at least two. Half goes
+/// up, in decimal: the ledger counts whole micro-dollars.
 ///
 /// ```
 /// use contract::display::usd;
 /// assert_eq!(usd(0.033_112_5), "$0.0331");
+/// assert_eq!(usd(0.013_25), "$0.0133");
 /// assert_eq!(usd(1234.5), "$1,234.50");
 /// assert_eq!(usd(0.000_01), "<$0.0001");
 /// ```
 #[must_use]
 pub fn usd(dollars: f64) -> String {
-    // Negated so that a value that is not a number is shown as zero, never as text of its own.
-    if !(dollars > 0.0) {
+    // A value that is not a number is shown as zero, never as text of its own.
+    if dollars.is_nan() || dollars <= 0.0 {
         return "$0.00".to_owned();
     }
-    if dollars < 0.000_05 {
+    // Saturates at 18 trillion dollars.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let micros = (dollars * 1e6).round() as u64;
+    if micros < 50 {
         return "<$0.0001".to_owned();
     }
-    if dollars < 0.1 {
-        let four = format!("${dollars:.4}");
+    if micros < 100_000 {
+        let four = format!("$0.{:04}", (micros + 50) / 100);
         let keep = "$0.00".len();
         let trimmed = four.trim_end_matches('0');
         return four[..trimmed.len().max(keep)].to_owned();
     }
-    let two = format!("{dollars:.2}");
-    let (whole, cents) = two.split_once('.').unwrap_or((&two, "00"));
+    let cents = micros.saturating_add(5_000) / 10_000;
+    let whole = (cents / 100).to_string();
     let mut grouped = String::new();
     for (at, digit) in whole.chars().enumerate() {
         if at > 0 && (whole.len() - at).is_multiple_of(3) {
@@ -122,7 +132,7 @@ pub fn usd(dollars: f64) -> String {
         }
         grouped.push(digit);
     }
-    format!("${grouped}.{cents}")
+    format!("${grouped}.{:02}", cents % 100)
 }
 
 /// The plan badge: the plan's canonical name, with its family's name in parentheses where that differs.
@@ -134,9 +144,9 @@ pub fn usd(dollars: f64) -> String {
 /// ```
 #[must_use]
 pub fn plan_badge(label: Option<&str>, family: Option<&str>) -> Option<String> {
-    let present = |text: &Option<&str>| text.is_some_and(|t| !t.trim().is_empty());
-    let label = label.filter(|l| present(&Some(l)));
-    let family = family.filter(|f| present(&Some(f))).map(canonical_plan);
+    let present = |text: &&str| !text.trim().is_empty();
+    let label = label.filter(present);
+    let family = family.filter(present).map(canonical_plan);
     let name = canonical_plan(label.or(family.as_deref())?);
     Some(match family {
         Some(family) if family != name => format!("{name} ({family})"),
@@ -315,4 +325,172 @@ pub fn error_lines(entries: &[ErrorEntry]) -> Vec<String> {
 pub fn text_errors(entries: &[ErrorEntry]) -> String {
     let lines = error_lines(entries);
     if lines.is_empty() { DASH.to_owned() } else { lines.join(SEPARATOR) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: latencies read as in the log, at every border, with the rounding of its floating-point division.
+    #[test]
+    fn latencies() {
+        for (milliseconds, expected) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1000, "1s"),
+            (1001, "1.0s"),
+            (3050, "3.0s"),
+            (8423, "8.4s"),
+            (9950, "9.9s"),
+            (18_250, "18.3s"),
+            (18_750, "18.8s"),
+            (64_000, "64s"),
+            (300_001, "300.0s"),
+        ] {
+            assert_eq!(latency(milliseconds), expected);
+        }
+    }
+
+    /// Guarantees: counts are compacted with one decimal, which is left out where it is zero.
+    #[test]
+    fn counts() {
+        for (n, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1k"),
+            (1090, "1.1k"),
+            (40_960, "41k"),
+            (50_103, "50.1k"),
+            (245_200, "245.2k"),
+            (1_000_000, "1M"),
+            (1_240_000, "1.2M"),
+            (2_500_000_000, "2.5B"),
+        ] {
+            assert_eq!(count(n), expected);
+        }
+    }
+
+    /// Guarantees: costs have two decimals from ten cents on, up to four below, and never pretend to be free.
+    #[test]
+    fn costs() {
+        for (dollars, expected) in [
+            (0.0, "$0.00"),
+            (f64::NAN, "$0.00"),
+            (-1.0, "$0.00"),
+            (0.000_049, "<$0.0001"),
+            (0.000_05, "$0.0001"),
+            (0.000_264, "$0.0003"),
+            (0.000_997, "$0.001"),
+            (0.013_25, "$0.0133"),
+            (0.02, "$0.02"),
+            (0.099_99, "$0.10"),
+            (0.1524, "$0.15"),
+            (0.125, "$0.13"),
+            (999.999, "$1,000.00"),
+            (1_234_567.891, "$1,234,567.89"),
+        ] {
+            assert_eq!(usd(dollars), expected);
+        }
+    }
+
+    /// Guarantees: plans are shown by their names, with the family's where that says more.
+    #[test]
+    fn plans() {
+        for (label, family, expected) in [
+            (Some("pro"), Some("pro"), Some("Pro")),
+            (Some("prolite"), Some("pro"), Some("Pro Lite (Pro)")),
+            (Some("ChatGPT Plus"), Some("plus"), Some("ChatGPT Plus (Plus)")),
+            (Some("enterprise_cbp_usage_based"), Some("enterprise-cbp-usage-based"), Some("Enterprise CBP Usage Based")),
+            (Some("self-serve-business-prolite"), None, Some("Self Serve Business ProLite")),
+            (Some("free plan"), None, Some("Free")),
+            (Some("hc"), None, Some("Enterprise")),
+            (None, Some("team"), Some("Team")),
+            (Some(" "), Some("edu"), Some("Edu")),
+            (Some("Something New"), None, Some("Something New")),
+            (None, None, None),
+        ] {
+            assert_eq!(plan_badge(label, family).as_deref(), expected);
+        }
+    }
+
+    /// Guarantees: the model column shows what was asked for only where it differs from what was done, and fast mode hides a lesser wish.
+    #[test]
+    fn model_texts() {
+        let plain = ModelText {
+            model: Some("gpt-5.4"),
+            effort: None,
+            requested_effort: None,
+            tier: None,
+            requested_tier: None,
+            fast_mode: false,
+            api_key: "CI agents",
+        };
+        let low = Some(ReasoningEffort::Low);
+        let (flex, priority) = (Some(ServiceTier::Flex), Some(ServiceTier::Priority));
+        for (row, expected) in [
+            (plain, "gpt-5.4 / default · CI agents"),
+            (ModelText { model: None, ..plain }, "– / default · CI agents"),
+            (ModelText { requested_effort: low, ..plain }, "gpt-5.4 · low / default · CI agents"),
+            (
+                ModelText { effort: low, requested_effort: Some(ReasoningEffort::Minimal), ..plain },
+                "gpt-5.4 · low · requested: minimal / default · CI agents",
+            ),
+            (ModelText { requested_tier: flex, ..plain }, "gpt-5.4 / default · requested: flex · CI agents"),
+            (ModelText { requested_tier: priority, fast_mode: true, ..plain }, "gpt-5.4 / default · CI agents"),
+            (ModelText { requested_tier: flex, fast_mode: true, ..plain }, "gpt-5.4 / default · CI agents"),
+            (
+                ModelText { requested_tier: flex, tier: priority, fast_mode: true, ..plain },
+                "gpt-5.4 / priority · requested: flex · CI agents",
+            ),
+        ] {
+            assert_eq!(text_model(&row), expected);
+        }
+    }
+
+    /// Guarantees: usage is shown only where it is known and there is some, and a missing price is said.
+    #[test]
+    fn usage_texts() {
+        let known = UsageStatus::UsageKnown;
+        for (status, total, cached, usd, expected) in [
+            (known, Some(50_103), Some(40_960), Some(0.033_113), "50.1k tokens · 41k cached · $0.0331"),
+            (known, Some(692), Some(0), None, "692 tokens · cost n/a"),
+            (known, Some(0), None, Some(0.0), "0 tokens · $0.00"),
+            (known, None, None, Some(0.5), "– tokens · $0.50"),
+            (known, Some(0), Some(0), None, "–"),
+            (known, None, None, None, "–"),
+            (UsageStatus::UsagePending, Some(5), None, None, "– (usage pending)"),
+            (UsageStatus::UsageUnknown, Some(5), None, Some(1.0), "– (usage unknown)"),
+            (UsageStatus::NotApplicable, None, None, None, "–"),
+        ] {
+            assert_eq!(text_usage(status, total, cached, usd), expected);
+        }
+    }
+
+    /// Guarantees: an exhausted quota is said first and alone, with the first reset that is known; then missing evidence; else each code once.
+    #[test]
+    fn error_texts() {
+        let code = |code: &str| ErrorEntry { code: code.to_owned(), ..ErrorEntry::default() };
+        let exhausted =
+            |resets: Option<&str>| ErrorEntry { exhausted: true, resets: resets.map(str::to_owned), ..code("some_reason") };
+        let reset = "2026-08-24 06:00:00 UTC";
+        assert_eq!(text_errors(&[]), "–");
+        assert_eq!(text_errors(&[code("a"), code("b"), code("a")]), "a · b");
+        assert_eq!(text_errors(&[code("a"), code("quota_weekly_exhausted")]), "quota exhausted");
+        assert_eq!(text_errors(&[exhausted(None), exhausted(Some(reset))]), format!("quota exhausted · resets {reset}"));
+        assert_eq!(text_errors(&[code("x"), code("quota_evidence_unavailable")]), "quota evidence unavailable");
+        let many: Vec<_> = (0..20).map(|n| code(&format!("code_{n}"))).collect();
+        assert_eq!(error_lines(&many).len(), MAX_ERROR_LINES);
+    }
+
+    /// Guarantees: the other columns join what there is, in the log's words.
+    #[test]
+    fn joined_texts() {
+        assert_eq!(text_account(None, "Core agents"), "– · Core agents");
+        assert_eq!(text_transport(Transport::HttpCompactJson, false, None), "HTTP");
+        let client = Some((ClientFamily::Codex, Some("0.142.0")));
+        assert_eq!(text_transport(Transport::Websocket, true, client), "WebSocket ⚡ · Codex 0.142.0");
+        let (route, origin) = (Route::BackendApiCodexResponses, Some(Route::V1Responses));
+        assert_eq!(text_route(route, origin, Some(8423)), "/backend-api/codex/responses ← /v1/responses · 8.4s");
+        assert_eq!(text_route(Route::V1Models, None, None), "/v1/models");
+    }
 }

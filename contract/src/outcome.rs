@@ -57,3 +57,29 @@ pub fn outcome(status: RequestStatus, error_code: Option<&str>) -> Outcome {
 pub fn is_recovery(error_code: &str) -> bool {
     RECOVERY_CODES.contains(&error_code)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: only failures that the service answers for are bad, and recoveries are told by their codes.
+    #[test]
+    fn outcomes() {
+        for (status, code, expected) in [
+            (RequestStatus::Succeeded, None, Outcome::Good),
+            (RequestStatus::Failed, None, Outcome::Bad),
+            (RequestStatus::Failed, Some("upstream_stream_error"), Outcome::Bad),
+            (RequestStatus::Failed, Some("stale_reservation_recovered"), Outcome::Bad),
+            (RequestStatus::Failed, Some("upstream_rate_limited"), Outcome::Bad),
+            (RequestStatus::Failed, Some("client_disconnected"), Outcome::Neutral),
+            (RequestStatus::Failed, Some("context_length_exceeded"), Outcome::Neutral),
+            (RequestStatus::Failed, Some("workspace_owner_credits_depleted"), Outcome::Neutral),
+            (RequestStatus::Rejected, Some("quota_exhausted"), Outcome::Neutral),
+            (RequestStatus::Cancelled, None, Outcome::Neutral),
+            (RequestStatus::InProgress, None, Outcome::Neutral),
+        ] {
+            assert_eq!(outcome(status, code), expected, "{status} {code:?}");
+        }
+        assert!(is_recovery("terminal_request_attempt_recovered") && !is_recovery("client_disconnected"));
+    }
+}

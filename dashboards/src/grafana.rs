@@ -13,7 +13,7 @@ pub fn datasource(kind: &str) -> Value {
 
 /// A variable that chooses a data source.
 pub fn datasource_variable(kind: &str, label: &str) -> Value {
-    json!({"name": format!("{kind}_datasource"), "label": label, "type": "datasource", "query": kind, "current": {}, "refresh": 1, "options": []})
+    json!({"name": format!("{kind}_datasource"), "label": label, "type": "datasource", "query": kind, "refresh": 1})
 }
 
 /// A list from Prometheus, several at once, refreshed with the time range. All is `.*`, and stays right while the list is empty.

@@ -142,7 +142,7 @@ fn in_progress() -> Value {
     let seconds = HEARTBEAT_LOST_AFTER.as_secs();
     let columns = vec![
         Column { properties: vec![("unit", json!(TIME_FORMAT))], ..shown(attr::REQUEST_ADMITTED_MS, "Admitted", 170) },
-        Column { properties: vec![("unit", json!(TIME_FORMAT))], ..shown(START_TIME, "Last heartbeat", 170) },
+        Column { properties: vec![("unit", json!(TIME_FORMAT))], ..shown(START_TIME, "Heartbeat", 170) },
         shown(attr::TEXT_ID, "Id", 90),
         shown(attr::TEXT_ACCOUNT, "Upstream account", 240),
         Column { properties: plan_badge(), ..shown(attr::UPSTREAM_PLAN_LABEL, "Plan", 130) },

@@ -70,6 +70,7 @@ impl Attributes {
 
 /// The text, if it may stand under this key. Composed texts are made of such parts, so that one odd part does not cost the whole.
 pub(crate) fn allowed<'a>(key: &str, text: &'a str) -> Option<&'a str> {
-    let verdict = contract::attribute(key).map_or(Err(StripReason::UnknownKey), |a: &Attribute| check(a, check::Value::Text(text)));
+    let verdict =
+        contract::attribute(key).map_or(Err(StripReason::UnknownKey), |a: &Attribute| check(a, check::Value::Text(text)));
     verdict.is_ok().then_some(text)
 }

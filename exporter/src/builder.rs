@@ -29,7 +29,9 @@ pub enum Protocol {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The service's name has the wrong form.
-    #[error("the service name is invalid: use a lower-case letter, then lower-case letters, digits, `_` or `-`, at most 63 characters")]
+    #[error(
+        "the service name is invalid: use a lower-case letter, then lower-case letters, digits, `_` or `-`, at most 63 characters"
+    )]
     ServiceName,
     /// The service's version has the wrong form.
     #[error("the service version is invalid: use one to four numbers joined by dots, at most 32 characters")]

@@ -6,8 +6,8 @@
 use std::time::SystemTime;
 
 use contract::{
-    AttemptStatus, ClientFamily, EffortSource, FinishReason, IncompleteReason, Method, PricingStatus, ReasoningEffort, RequestStatus,
-    ResponseStatus, Route, RouteClass, ServiceTier, ServingMode, Transport, client,
+    AttemptStatus, ClientFamily, EffortSource, FinishReason, IncompleteReason, Method, PricingStatus, ReasoningEffort,
+    RequestStatus, ResponseStatus, Route, RouteClass, ServiceTier, ServingMode, Transport, client,
 };
 use opentelemetry::trace::SpanContext;
 use uuid::Uuid;

@@ -225,7 +225,10 @@ mod tests {
             queue.push_waiting(spans(MAX_QUEUED * 2 + 1));
             queue.shutdown(Duration::from_secs(60));
         });
-        assert_eq!(queue.totals(), Totals { emitted: MAX_QUEUED as u64 * 2 + 1, exported: MAX_QUEUED as u64 * 2 + 1, ..Totals::default() });
+        assert_eq!(
+            queue.totals(),
+            Totals { emitted: MAX_QUEUED as u64 * 2 + 1, exported: MAX_QUEUED as u64 * 2 + 1, ..Totals::default() }
+        );
     }
 
     /// Guarantees: a shutdown that cannot wait drops what is left, counts it, and what comes later is counted as well.
@@ -249,7 +252,8 @@ mod tests {
             queue.push(spans(1));
             release.send(()).unwrap();
         });
-        let expected = Totals { emitted: MAX_BATCH as u64 + 6, exported: MAX_BATCH as u64, dropped_shutdown: 6, ..Totals::default() };
+        let expected =
+            Totals { emitted: MAX_BATCH as u64 + 6, exported: MAX_BATCH as u64, dropped_shutdown: 6, ..Totals::default() };
         assert_eq!(queue.totals(), expected);
     }
 }

@@ -3,7 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use contract::display::{self, ErrorEntry, ModelText};
-use contract::{ABSENT, DASH, OTHER, Outcome, PricingStatus, RecordKind, RequestStatus, ServiceTier, Transport, UsageStatus, attr, outcome};
+use contract::{
+    ABSENT, DASH, OTHER, Outcome, PricingStatus, RecordKind, RequestStatus, ServiceTier, Transport, UsageStatus, attr, outcome,
+};
 
 use crate::attributes::{Attributes, allowed};
 use crate::lifecycle::{Account, ApiKey, Attempt, Lifecycle, Price, Settlement, Tokens};
@@ -125,7 +127,9 @@ fn settlement(row: &mut Attributes, settlement: &Settlement) {
         Settlement::Pending => (UsageStatus::UsagePending, PricingStatus::None, Tokens::default(), None),
         Settlement::Unknown => (UsageStatus::UsageUnknown, PricingStatus::None, Tokens::default(), None),
         Settlement::NotApplicable => (UsageStatus::NotApplicable, PricingStatus::None, Tokens::default(), None),
-        Settlement::Known { tokens, price: Price::Priced { usd } } => (UsageStatus::UsageKnown, PricingStatus::Priced, tokens, Some(usd)),
+        Settlement::Known { tokens, price: Price::Priced { usd } } => {
+            (UsageStatus::UsageKnown, PricingStatus::Priced, tokens, Some(usd))
+        }
         Settlement::Known { tokens, price: Price::Unpriced(PricingStatus::Priced) } => {
             (UsageStatus::UsageKnown, PricingStatus::Other, tokens, None)
         }

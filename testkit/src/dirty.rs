@@ -257,19 +257,22 @@ mod tests {
         scanner.assert_clean();
     }
 
-    /// Guarantees: the dirty message is a message all the same, unknown fields included, so that it is sanitized and not merely refused; and
+    /// Guarantees: the dirty message is a message all the same, in both forms, unknown fields included, so that it is sanitized and not merely refused; and
     /// the sanitizer leaves none of the planted texts.
     #[test]
     fn a_dirty_message_is_sanitized() {
         let row = Row::numbered(1);
         let mut plants = Plants::new("self");
         let message = dirty(otlp::request(vec![row.span()]), &mut plants);
-        let sanitized = sanitizer::protobuf(&with_unknown_fields(&message, &mut plants)).unwrap();
-        assert_eq!((sanitized.report().parsed_spans, sanitized.report().accepted_spans), (3, 2));
-        let mut scanner = Scanner::new(plants.markers());
-        scanner.bytes("sanitized message", sanitized.encoded());
-        scanner.assert_clean();
-        let (_, span) = sanitized.spans().next().unwrap();
-        assert_eq!(span.attributes, row.span().attributes);
+        let protobuf = sanitizer::protobuf(&with_unknown_fields(&message, &mut plants)).unwrap();
+        let json = sanitizer::json(&with_unknown_keys(&message, &mut plants)).unwrap();
+        for sanitized in [protobuf, json] {
+            assert_eq!((sanitized.report().parsed_spans, sanitized.report().accepted_spans), (3, 2));
+            let mut scanner = Scanner::new(plants.markers());
+            scanner.bytes("sanitized message", sanitized.encoded());
+            scanner.assert_clean();
+            let (_, span) = sanitized.spans().next().unwrap();
+            assert_eq!(span.attributes, row.span().attributes);
+        }
     }
 }

@@ -80,17 +80,17 @@ fn promtool(root: &Path) -> Result<PathBuf> {
 
 /// OpenTelemetry's SDK for Python and curl send to the real binary.
 fn python(root: &Path) -> Result<()> {
-    let suite = root.join("tests/interop");
+    let suite = root.join("tests/interop/python");
     let interpreter = venv(root, &suite.join("requirements.txt"))?;
     succeed(&mut cargo(root, &["build", "--quiet", "--bin", "pooler-otel"]), "the binary pooler-otel has to build")?;
     let binary = Metadata::of_workspace(root)?.target_directory.join("debug/pooler-otel");
-    succeed(Command::new(interpreter).arg(suite.join("python/run.py")).arg(binary), "its output above says what failed")
+    succeed(Command::new(interpreter).arg(suite.join("run.py")).arg(binary), "its output above says what failed")
 }
 
 /// The Python of a virtual environment with exactly these requirements.
 fn venv(root: &Path, requirements: &Path) -> Result<PathBuf> {
     let folder = folder(root)?.join("venv");
-    let wanted = std::fs::read_to_string(requirements).context("cannot read tests/interop/requirements.txt")?;
+    let wanted = std::fs::read_to_string(requirements).context("cannot read tests/interop/python/requirements.txt")?;
     let interpreter = folder.join("bin/python");
     // Written last, so that an environment that was left half made is made again.
     let stamp = folder.join("requirements.txt");

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Router, routing::post};
 use contract::{Protocol, Refusal};
 use http::{HeaderMap, StatusCode, header};
+use sanitizer::Report;
 
 use super::body::{self, Encoding};
 use super::{MAX_MESSAGE_BYTES, RETRY_AFTER};
@@ -29,7 +30,7 @@ async fn traces(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Resp
     };
     match message {
         Ok((protocol, message)) => match pipeline.accept(protocol, message).await {
-            Ok(report) => answer(protocol, StatusCode::OK, &export_response(&report)),
+            Ok(report) => accepted(protocol, &report),
             Err(refusal) => refuse(protocol, refusal),
         },
         Err(refusal) => {
@@ -96,6 +97,15 @@ fn refuse(protocol: Protocol, refusal: Refusal) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER.as_secs().into());
     }
     response
+}
+
+/// The answer to a message that was taken. In JSON, full success is an empty object: OTLP wants the partial success left out, not null.
+fn accepted(protocol: Protocol, report: &Report) -> Response {
+    let response = export_response(report);
+    if protocol == Protocol::HttpJson && response.partial_success.is_none() {
+        return ([(header::CONTENT_TYPE, "application/json")], "{}").into_response();
+    }
+    answer(protocol, StatusCode::OK, &response)
 }
 
 /// A body in the type in which the request came.

@@ -106,13 +106,25 @@ impl Worker {
     /// Sends until the queue is closed and empty, or until the time to drain is over.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut deadline = None;
+        // Said once when it begins and once when it is over, not for every message.
+        let mut failing = false;
         while let Some(message) = self.waiting.recv().await {
             let spans = message.report().accepted_spans;
             let result = self.deliver(message.encoded(), &mut stop, &mut deadline).await;
             let queued = self.queued_spans.fetch_sub(spans, Ordering::Relaxed) - spans;
             match result {
-                Ok(()) => self.metrics.branch_delivered(Branch::Forward, spans),
-                Err(reason) => self.metrics.branch_dropped(Branch::Forward, reason, spans),
+                Ok(()) => {
+                    self.metrics.branch_delivered(Branch::Forward, spans);
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("the forward endpoint takes messages again");
+                    }
+                }
+                Err(reason) => {
+                    self.metrics.branch_dropped(Branch::Forward, reason, spans);
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%reason, "the forward endpoint does not take messages; they are dropped, and counted in {}", counted_in());
+                    }
+                }
             }
             self.metrics.branch_queued(Branch::Forward, queued);
         }
@@ -150,6 +162,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// The metric that says how much was lost.
+fn counted_in() -> &'static str {
+    contract::generated::metrics::POOLER_OTEL_BRANCH_DROPPED_SPANS_TOTAL.name
 }
 
 /// Adds up to half of a pause at random, so that many senders do not come back at the same moment.

@@ -111,13 +111,13 @@ impl Metrics {
     /// Series of closed sets start at zero: an alert on an increase cannot see the first event of a series that begins with it.
     fn start_at_zero(&self) {
         for protocol in Protocol::ALL {
-            self.received_messages.get_or_create(&labels(&table::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, [protocol.as_str()]));
+            drop(self.received_messages.get_or_create(&labels(&table::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, [protocol.as_str()])));
         }
         for refusal in Refusal::ALL {
-            self.refused_messages.get_or_create(&labels(&table::POOLER_OTEL_REFUSED_MESSAGES_TOTAL, [refusal.as_str()]));
+            drop(self.refused_messages.get_or_create(&labels(&table::POOLER_OTEL_REFUSED_MESSAGES_TOTAL, [refusal.as_str()])));
         }
         for reason in [DropReason::InvalidId, DropReason::InvalidTime] {
-            self.dropped_spans.get_or_create(&labels(&table::POOLER_OTEL_DROPPED_SPANS_TOTAL, [reason.as_str()]));
+            drop(self.dropped_spans.get_or_create(&labels(&table::POOLER_OTEL_DROPPED_SPANS_TOTAL, [reason.as_str()])));
         }
         for branch in Branch::ALL {
             self.branch_accepted(*branch, 0);

@@ -39,6 +39,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
+sys.dont_write_bytecode = True
 from rows import NS_PER_MS, SCOPE, Row, encodings
 
 DEADLINE_S = 60
@@ -229,8 +230,7 @@ def get(url, answers, **query):
         with urllib.request.urlopen(url, timeout=DEADLINE_S) as response:
             body = response.read()
     except urllib.error.HTTPError as error:
-        body = error.read()
-        check(False, f"{url} answers {error.code}: {body.decode()}")
+        raise SystemExit(f"{url} answers {error.code}: {error.read().decode()}") from error
     answers.append(body)
     return body.decode()
 
