@@ -48,8 +48,7 @@ fn admission(row: &Row) -> Admission {
     Admission {
         correlation_id: Some(request.correlation_id.clone()),
         client_request_id: metadata.client_request_id.clone(),
-        // Rows without a model hold their endpoint in its place.
-        model: Some(request.requested_model.clone()).filter(|model| !model.is_empty() && !model.starts_with('/')),
+        model: model(&request.requested_model),
         translated_from: present(metadata.openai_compatibility.source_endpoint.as_deref())
             .map(|path| Route::parse(path).unwrap_or(Route::Other)),
         route_class: stored_class
@@ -72,9 +71,8 @@ fn admission(row: &Row) -> Admission {
 /// The table has no column for it, and every route has only one.
 const fn method(route: Route, transport: Transport) -> Method {
     match (route, transport) {
-        (_, Transport::Websocket) => Method::Get,
-        (Route::V1FilesDelete, _) => Method::Delete,
-        (
+        (_, Transport::Websocket)
+        | (
             Route::BackendApiCodexModels
             | Route::V1Models
             | Route::ApiCodexUsage
@@ -84,6 +82,7 @@ const fn method(route: Route, transport: Transport) -> Method {
             | Route::V1FilesContent,
             _,
         ) => Method::Get,
+        (Route::V1FilesDelete, _) => Method::Delete,
         (Route::Other, _) => Method::Other,
         _ => Method::Post,
     }
@@ -164,7 +163,7 @@ fn attempt(row: &Row, attempt: &rows::Attempt) -> Attempt {
             assignment_id: Some(attempt.pool_upstream_assignment_id),
         },
         transport: Transport::parse(&attempt.transport).unwrap_or(Transport::Other),
-        model: Some(attempt.upstream_model_id.clone()).filter(|model| !model.is_empty() && !model.starts_with('/')),
+        model: model(&attempt.upstream_model_id),
         applied_effort: effort(reasoning.applied_effort.as_deref()),
         effective_effort: effort(reasoning.effective_effort.as_deref()),
         effort_source: reasoning.source.as_deref().map(|source| EffortSource::parse(source).unwrap_or(EffortSource::Other)),
@@ -315,13 +314,21 @@ const fn as_f64(n: u64) -> f64 {
     n as f64
 }
 
+/// Rows without a model hold their endpoint in its place.
+fn model(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!text.is_empty() && !text.starts_with('/')).then(|| text.to_owned())
+}
+
 fn effort(text: Option<&str>) -> Option<ReasoningEffort> {
     let text = present(text)?.trim().to_lowercase();
     Some(ReasoningEffort::parse(&text).unwrap_or(ReasoningEffort::Other))
 }
 
 fn tier(text: Option<&str>) -> Option<ServiceTier> {
-    present(text).map(|text| ServiceTier::parse(text).unwrap_or(ServiceTier::Other))
+    let text = present(text)?.trim().to_lowercase();
+    // Another word for it, in old rows.
+    Some(if text == "fast" { ServiceTier::Priority } else { ServiceTier::parse(&text).unwrap_or(ServiceTier::Other) })
 }
 
 fn first<const N: usize>(codes: [&Option<String>; N]) -> String {

@@ -185,7 +185,7 @@ pub enum Format {
   pooler-otel demo --for 10s --otlp-grpc-listen 127.0.0.1:0 --otlp-http-listen 127.0.0.1:0 --tempo-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0")]
 pub struct DemoArgs {
     /// Live requests a second.
-    #[arg(long, value_name = "REQUESTS", default_value_t = 2.0, value_parser = parse_rate)]
+    #[arg(long, value_name = "REQUESTS", default_value_t = 1.0, value_parser = parse_rate)]
     pub rate: f64,
     /// Seed of the simulated traffic: the same seed gives the same requests.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]

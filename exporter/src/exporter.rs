@@ -37,6 +37,8 @@ impl Drop for Inner {
     }
 }
 
+// Called for what they do; what they return can be ignored.
+#[allow(clippy::must_use_candidate)]
 impl Exporter {
     /// Configures an exporter.
     #[must_use]

@@ -318,7 +318,7 @@ pub enum Settlement {
 pub enum Price {
     /// It has.
     Priced {
-        /// Cost in US dollars.
+        /// Cost in US dollars, zero or more. Anything else counts as no price.
         usd: f64,
     },
     /// It has not, and why. [`PricingStatus::Priced`] is sent as [`PricingStatus::Other`] here, since there is no price.

@@ -17,6 +17,8 @@ pub struct Request {
     lifecycle: Arc<Mutex<Lifecycle>>,
 }
 
+// Called for what they do; what they return can be ignored.
+#[allow(clippy::must_use_candidate)]
 impl Request {
     pub(crate) fn new(exporter: Arc<Inner>, lifecycle: Lifecycle) -> Self {
         Self { exporter, lifecycle: Arc::new(Mutex::new(lifecycle)) }
@@ -32,11 +34,13 @@ impl Request {
     }
 
     /// An attempt that starts now. It gets the next number.
+    #[must_use = "an attempt that is dropped stays open until its request ends"]
     pub fn attempt(&self, attempt: Attempt) -> AttemptHandle {
         self.attempt_at(attempt, SystemTime::now())
     }
 
     /// An attempt that started at another time. It gets the next number.
+    #[must_use = "an attempt that is dropped stays open until its request ends"]
     pub fn attempt_at(&self, attempt: Attempt, at: SystemTime) -> AttemptHandle {
         let mut lifecycle = lock(&self.lifecycle);
         let index = lifecycle.attempts.len();

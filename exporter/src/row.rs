@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use contract::display::{self, ErrorEntry, ModelText};
 use contract::{
-    ABSENT, DASH, OTHER, Outcome, PricingStatus, RecordKind, RequestStatus, ServiceTier, Transport, UsageStatus, attr, outcome,
+    ABSENT, DASH, OTHER, PricingStatus, RecordKind, RequestStatus, ServiceTier, Transport, UsageStatus, attr, outcome,
 };
 
 use crate::attributes::{Attributes, allowed};
@@ -48,19 +48,18 @@ fn state(row: &mut Attributes, lifecycle: &Lifecycle) {
     let end = lifecycle.end.as_ref();
     let code = end.and_then(|end| end.error_code.as_deref());
     let status = status(lifecycle);
-    let outcome = if end.is_some() { outcome::outcome(status, code) } else { Outcome::Neutral };
     let latency_ms = latency_ms(lifecycle);
     let retries = end.map_or(lifecycle.attempts.len().saturating_sub(1), |end| end.retry_count as usize);
     row.text(attr::REQUEST_STATUS, status.as_str());
-    row.text(attr::REQUEST_OUTCOME, outcome.as_str());
+    row.text(attr::REQUEST_OUTCOME, outcome::outcome(status, code).as_str());
     row.int(attr::REQUEST_RETRY_COUNT, retries);
     row.maybe_int(attr::REQUEST_LATENCY_MS, latency_ms);
     row.text(attr::ERROR_CODE, code.unwrap_or(ABSENT));
     row.text(attr::TEXT_ERRORS, display::text_errors(&errors(lifecycle)));
     if let Some(end) = end {
         row.maybe_int(attr::HTTP_RESPONSE_STATUS_CODE, end.http_status);
-        row.maybe_text(attr::RESPONSE_STATUS, end.response_status.map(|status| status.as_str()));
-        row.maybe_text(attr::RESPONSE_INCOMPLETE_REASON, end.incomplete_reason.map(|reason| reason.as_str()));
+        row.maybe_text(attr::RESPONSE_STATUS, end.response_status.map(contract::ResponseStatus::as_str));
+        row.maybe_text(attr::RESPONSE_INCOMPLETE_REASON, end.incomplete_reason.map(contract::IncompleteReason::as_str));
     }
 }
 
@@ -110,11 +109,11 @@ fn how(row: &mut Attributes, lifecycle: &Lifecycle) {
     if admission.transport == Transport::Websocket {
         row.text(attr::NETWORK_PROTOCOL_NAME, "websocket");
     }
-    row.maybe_text(attr::REASONING_EFFORT_REQUESTED, admission.requested_effort.map(|effort| effort.as_str()));
-    row.maybe_text(attr::REASONING_EFFORT_EFFECTIVE, effort.map(|effort| effort.as_str()));
-    row.maybe_text(attr::REASONING_EFFORT_SOURCE, last.and_then(|last| last.effort_source).map(|source| source.as_str()));
-    row.maybe_text(attr::SERVICE_TIER_REQUESTED, admission.requested_tier.map(|tier| tier.as_str()));
-    row.maybe_text(attr::SERVICE_TIER_ACTUAL, tier.map(|tier| tier.as_str()));
+    row.maybe_text(attr::REASONING_EFFORT_REQUESTED, admission.requested_effort.map(contract::ReasoningEffort::as_str));
+    row.maybe_text(attr::REASONING_EFFORT_EFFECTIVE, effort.map(contract::ReasoningEffort::as_str));
+    row.maybe_text(attr::REASONING_EFFORT_SOURCE, last.and_then(|last| last.effort_source).map(contract::EffortSource::as_str));
+    row.maybe_text(attr::SERVICE_TIER_REQUESTED, admission.requested_tier.map(contract::ServiceTier::as_str));
+    row.maybe_text(attr::SERVICE_TIER_ACTUAL, tier.map(contract::ServiceTier::as_str));
     row.maybe_text(attr::USER_AGENT_NAME, client.map(|client| client.family.as_str()));
     row.maybe_text(attr::USER_AGENT_VERSION, version);
     row.text(attr::TEXT_MODEL, text_model);
@@ -127,13 +126,14 @@ fn settlement(row: &mut Attributes, settlement: &Settlement) {
         Settlement::Pending => (UsageStatus::UsagePending, PricingStatus::None, Tokens::default(), None),
         Settlement::Unknown => (UsageStatus::UsageUnknown, PricingStatus::None, Tokens::default(), None),
         Settlement::NotApplicable => (UsageStatus::NotApplicable, PricingStatus::None, Tokens::default(), None),
-        Settlement::Known { tokens, price: Price::Priced { usd } } => {
-            (UsageStatus::UsageKnown, PricingStatus::Priced, tokens, Some(usd))
+        Settlement::Known { tokens, price } => {
+            let (pricing, usd) = match price {
+                Price::Priced { usd } if usd.is_finite() && usd >= 0.0 => (PricingStatus::Priced, Some(usd)),
+                Price::Priced { .. } | Price::Unpriced(PricingStatus::Priced) => (PricingStatus::Other, None),
+                Price::Unpriced(why) => (why, None),
+            };
+            (UsageStatus::UsageKnown, pricing, tokens, usd)
         }
-        Settlement::Known { tokens, price: Price::Unpriced(PricingStatus::Priced) } => {
-            (UsageStatus::UsageKnown, PricingStatus::Other, tokens, None)
-        }
-        Settlement::Known { tokens, price: Price::Unpriced(why) } => (UsageStatus::UsageKnown, why, tokens, None),
     };
     row.text(attr::USAGE_STATUS, status.as_str());
     row.text(attr::PRICING_STATUS, pricing.as_str());

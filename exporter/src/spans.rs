@@ -109,7 +109,7 @@ fn attempt(lifecycle: &Lifecycle, attempt: &Attempt, row_ended_at: SystemTime) -
     }
     if let Some(end) = end {
         a.bool(attr::ATTEMPT_RETRYABLE, end.retryable);
-        a.maybe_text(attr::RESPONSE_STATUS, end.response_status.map(|status| status.as_str()));
+        a.maybe_text(attr::RESPONSE_STATUS, end.response_status.map(contract::ResponseStatus::as_str));
     }
     let method = upstream_method(admission.method, admission.transport, attempt.transport);
     a.text(attr::HTTP_REQUEST_METHOD, method.as_str());
@@ -145,11 +145,11 @@ fn inference(a: &mut Attributes, attempt: &Attempt, operation: Operation) {
         a.bool(attr::GEN_AI_REQUEST_STREAM, true);
     }
     a.maybe_text(attr::GEN_AI_REQUEST_MODEL, attempt.model.as_deref());
-    a.maybe_text(attr::GEN_AI_REQUEST_REASONING_LEVEL, row::effort(attempt).map(|effort| effort.as_str()));
-    a.maybe_text(attr::OPENAI_REQUEST_SERVICE_TIER, attempt.service_tier.map(|tier| tier.as_str()));
+    a.maybe_text(attr::GEN_AI_REQUEST_REASONING_LEVEL, row::effort(attempt).map(contract::ReasoningEffort::as_str));
+    a.maybe_text(attr::OPENAI_REQUEST_SERVICE_TIER, attempt.service_tier.map(contract::ServiceTier::as_str));
     let Some(end) = &attempt.end else { return };
     a.maybe_text(attr::GEN_AI_RESPONSE_MODEL, end.response_model.as_deref());
-    a.maybe_text(attr::OPENAI_RESPONSE_SERVICE_TIER, end.service_tier.map(|tier| tier.as_str()));
+    a.maybe_text(attr::OPENAI_RESPONSE_SERVICE_TIER, end.service_tier.map(contract::ServiceTier::as_str));
     let reasons: Vec<_> = end.finish_reasons.iter().take(MAX_FINISH_REASONS).map(|reason| reason.as_str()).collect();
     if !reasons.is_empty() {
         a.texts(attr::GEN_AI_RESPONSE_FINISH_REASONS, &reasons);
@@ -271,3 +271,6 @@ fn span(
             .build(),
     }
 }
+
+#[cfg(test)]
+mod tests;

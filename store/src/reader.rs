@@ -292,7 +292,7 @@ fn scan_sql(connection: &Connection, scan: &Scan, now_ns: u64) -> rusqlite::Resu
     }
     for (column, texts) in &scan.any_of {
         let marks = vec!["?"; texts.len()].join(", ");
-        sql.push_str(&format!(" AND {} IN ({marks})", column.sql()));
+        sql.extend([" AND ", column.sql(), " IN (", &marks, ")"]);
         values.extend(texts.iter().cloned().map(Value::from));
     }
     if let Some(trace_id) = scan.trace_id {

@@ -143,7 +143,7 @@ fn put_row(tx: &Transaction<'_>, resource: Option<&Resource>, mut span: Span) ->
     let corrections = corrections(tx, &span.trace_id)?;
     row::correct(&mut span, &corrections);
     delete_markers(tx, &span.trace_id, None)?;
-    put_view(tx, &TraceRow::row("final", &span), resource.map(Resource::encode_to_vec))?;
+    put_view(tx, &TraceRow::row("final", &span), resource.map(Resource::encode_to_vec).as_deref())?;
     Ok(())
 }
 
@@ -152,9 +152,13 @@ fn put_marker(tx: &Transaction<'_>, resource: Option<&Resource>, marker: &Span, 
     let sequence = Some(view::int(&marker.attributes, attr::IN_PROGRESS_SEQUENCE).unwrap_or(0));
     let live = row::live(marker, row_id);
     let resource = resource.map(Resource::encode_to_vec);
-    if put_view(tx, &TraceRow { sequence, ..TraceRow::row("open", &live) }, resource.clone())? {
+    if put_view(tx, &TraceRow { sequence, ..TraceRow::row("open", &live) }, resource.as_deref())? {
         delete_markers(tx, &row_id, Some(&marker.trace_id))?;
-        put_view(tx, &TraceRow { sequence, row_trace_id: Some(&row_id), ..TraceRow::row("marker", marker) }, resource)?;
+        put_view(
+            tx,
+            &TraceRow { sequence, row_trace_id: Some(&row_id), ..TraceRow::row("marker", marker) },
+            resource.as_deref(),
+        )?;
     }
     Ok(())
 }
@@ -195,14 +199,14 @@ fn put_span(tx: &Transaction<'_>, resource: Option<&Resource>, span: &Span) -> r
             .query_row([trace], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut row = decode(&row)?;
         row::correct(&mut row, &corrections(tx, &span.trace_id)?);
-        put_view(tx, &TraceRow::row("final", &row), resource)?;
+        put_view(tx, &TraceRow::row("final", &row), resource.as_deref())?;
     }
     Ok(())
 }
 
 /// Inserts or updates a trace and its row. Nothing happens, and the answer is false, if what is there must stay: a final row before any
 /// marker, a marker before an older one.
-fn put_view(tx: &Transaction<'_>, row: &TraceRow<'_>, resource: Option<Vec<u8>>) -> rusqlite::Result<bool> {
+fn put_view(tx: &Transaction<'_>, row: &TraceRow<'_>, resource: Option<&[u8]>) -> rusqlite::Result<bool> {
     let Some(trace) = put_trace(tx, row)? else { return Ok(false) };
     tx.prepare_cached("INSERT OR REPLACE INTO views (trace, resource, span) VALUES (?1, ?2, ?3)")?.execute(params![
         trace,

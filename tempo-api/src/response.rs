@@ -105,7 +105,8 @@ pub fn shown(values: &[Value<'_>]) -> Option<Json> {
 
 /// A value as text, and the name of its type, as the values of a tag are given.
 pub fn tag_value(value: &Value<'_>) -> (&'static str, String) {
-    let name = |names: &[&'static str], code: i32| usize::try_from(code).ok().and_then(|at| names.get(at)).map_or("", |name| name);
+    let name =
+        |names: &[&'static str], code: i32| usize::try_from(code).ok().and_then(|at| names.get(at)).map_or("", |name| name);
     match value {
         Value::Text(text) => ("string", text.to_string()),
         Value::Int(n) => ("int", n.to_string()),

@@ -8,14 +8,16 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use contract::{RecordKind, attr};
+use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use store::{Candidate, Column, Reader, Records, Scan, StoredSpan, Trace};
 
 use crate::error::ApiError;
 use crate::response::{SearchMetrics, SearchResponse, ServiceStats, SpanMetadata, SpanSet, TraceMetadata, shown, tag_value};
 use crate::traceql::{
     Comparison, Expr, Field, Intrinsic, Literal, Order, Query, Scope, SpanContext, Test, TraceContext, Value, ValueTest,
+    duration_ns, hex,
 };
-use crate::traceql::{duration_ns, hex};
 
 /// What Tempo says where the root span is not there.
 const NO_ROOT: &str = "<root span not yet received>";
@@ -41,10 +43,8 @@ pub struct Limits {
 pub fn search(reader: &Reader, query: &Query, limits: Limits) -> Result<SearchResponse, ApiError> {
     let plan = Plan::of(&query.filter, limits.window_ns, limits.deadline);
     let fields = query.shown();
-    let mut response = SearchResponse {
-        traces: Vec::new(),
-        metrics: SearchMetrics { inspected_traces: 0, completed_jobs: 1, total_jobs: 1 },
-    };
+    let mut response =
+        SearchResponse { traces: Vec::new(), metrics: SearchMetrics { inspected_traces: 0, completed_jobs: 1, total_jobs: 1 } };
     if limits.traces == 0 {
         return Ok(response);
     }
@@ -195,7 +195,7 @@ fn records(comparison: &Comparison) -> Option<Records> {
 /// The texts of which a comparison wants one.
 fn texts(test: &Test) -> Option<&[String]> {
     match test {
-        Test::Is(ValueTest::Equal(Literal::Text(text))) => Some(std::slice::from_ref(text)),
+        Test::Is(ValueTest::Equal(Literal::Text(one))) => Some(std::slice::from_ref(one)),
         Test::Is(ValueTest::Matches(pattern)) => pattern.literals(),
         _ => None,
     }
@@ -217,8 +217,11 @@ fn bounds(test: &Test) -> Option<(i64, i64)> {
 }
 
 fn service(stored: &StoredSpan) -> &str {
-    let attributes = stored.resource.as_ref().map_or(&[][..], |resource| &resource.attributes);
-    sanitizer_text(attributes, attr::SERVICE_NAME).unwrap_or_default()
+    let name = stored.resource.iter().flat_map(|r| &r.attributes).find(|attribute| attribute.key == attr::SERVICE_NAME);
+    match name.and_then(|attribute| attribute.value.as_ref()?.value.as_ref()) {
+        Some(any_value::Value::StringValue(name)) => name,
+        _ => "",
+    }
 }
 
 fn trace_context<'a>(candidate: &Candidate<'_>, trace: &'a Trace) -> TraceContext<'a> {
@@ -236,7 +239,13 @@ fn span_context<'a>(stored: &'a StoredSpan, trace: &'a TraceContext<'a>) -> Span
 }
 
 /// What the answer says of a trace; `None` if no span matches.
-fn matching(candidate: &Candidate<'_>, trace: &Trace, query: &Query, fields: &[&Field], spans_per_set: usize) -> Option<TraceMetadata> {
+fn matching(
+    candidate: &Candidate<'_>,
+    trace: &Trace,
+    query: &Query,
+    fields: &[&Field],
+    spans_per_set: usize,
+) -> Option<TraceMetadata> {
     let context = trace_context(candidate, trace);
     let matched: Vec<SpanContext<'_>> =
         trace.spans().map(|stored| span_context(stored, &context)).filter(|span| query.filter.matches(span)).collect();
@@ -247,7 +256,7 @@ fn matching(candidate: &Candidate<'_>, trace: &Trace, query: &Query, fields: &[&
     for stored in trace.spans() {
         let stats = service_stats.entry(service(stored).to_owned()).or_default();
         stats.span_count += 1;
-        stats.error_count += u32::from(stored.span.status.as_ref().is_some_and(|status| status.code == ERROR));
+        stats.error_count += u32::from(stored.span.status.as_ref().is_some_and(|status| status.code == StatusCode::Error as i32));
     }
     let spans = matched.iter().take(spans_per_set).map(|span| span_metadata(span, fields)).collect();
     Some(TraceMetadata {

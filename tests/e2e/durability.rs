@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use prost::Message as _;
 use testkit::otlp::{self, Row};
@@ -12,52 +12,51 @@ use testkit::serve::Serve;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pooler-otel");
 /// Times that the process is killed.
-const ROUNDS: u32 = 12;
+const ROUNDS: usize = 25;
 /// Senders at the same time; half of them over gRPC, half over HTTP.
-const SENDERS: u32 = 6;
+const SENDERS: usize = 6;
 /// Rows in a message, so that a message that was half written would show.
 const ROWS_IN_MESSAGE: u32 = 5;
 
-/// Guarantees: a request whose export was acknowledged survives SIGKILL right after the acknowledgement, with many senders at once and
-/// kills at different moments; the data folder can be opened again every time; and each of the requests is there once.
+/// Guarantees: a request whose export was acknowledged survives SIGKILL right after the acknowledgement, with many senders at once and kills at
+/// different moments; the data folder can be opened again every time; and each of the requests is there once.
 #[test]
 fn acknowledged_requests_survive_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let numbers = AtomicU32::new(1);
     let acknowledged = Mutex::new(Vec::<Row>::new());
     for round in 1..=ROUNDS {
-        let mut serve = Serve::start(BINARY, folder.path(), &[]);
-        let enough = acknowledged.lock().unwrap().len() + (round * ROWS_IN_MESSAGE) as usize;
-        let (grpc, http, killed) = (serve.otlp_grpc(), format!("{}/v1/traces", serve.otlp_http()), AtomicBool::new(false));
-        std::thread::scope(|scope| {
-            for sender in 0..SENDERS {
-                let (grpc, http, killed, numbers, acknowledged) = (&grpc, &http, &killed, &numbers, &acknowledged);
-                scope.spawn(move || {
-                    while !killed.load(Ordering::Acquire) {
-                        let first = numbers.fetch_add(ROWS_IN_MESSAGE, Ordering::Relaxed);
-                        let rows: Vec<Row> = (first..first + ROWS_IN_MESSAGE).map(Row::numbered).collect();
-                        let message = otlp::request(rows.iter().map(Row::span).collect());
-                        let stored = if sender % 2 == 0 {
-                            send::grpc(grpc, message, false).is_ok()
-                        } else {
-                            let headers = [("content-type", send::PROTOBUF)];
-                            send::try_post(http, &headers, &message.encode_to_vec()).is_some_and(|reply| reply.status == 200)
-                        };
-                        if stored {
-                            acknowledged.lock().unwrap().extend(rows);
-                        }
+        let serve = Mutex::new(Serve::start(BINARY, folder.path(), &[]));
+        let (grpc, http) = (serve.lock().unwrap().otlp_grpc(), serve.lock().unwrap().otlp_http());
+        // The round ends with one acknowledgement, at another moment of the work every time.
+        let left = AtomicUsize::new(round);
+        let sender = |sender: usize| {
+            while left.load(Ordering::Acquire) > 0 {
+                let first = numbers.fetch_add(ROWS_IN_MESSAGE, Ordering::Relaxed);
+                let rows: Vec<Row> = (first..first + ROWS_IN_MESSAGE).map(Row::numbered).collect();
+                let message = otlp::request(rows.iter().map(Row::span).collect());
+                let stored = if sender.is_multiple_of(2) {
+                    send::grpc(&grpc, message, false).is_ok()
+                } else {
+                    let headers = [("content-type", send::PROTOBUF)];
+                    let reply = send::try_post(&format!("{http}/v1/traces"), &headers, &message.encode_to_vec());
+                    reply.is_some_and(|reply| reply.status == 200)
+                };
+                if stored {
+                    // Who has the last acknowledgement kills at once: what is not on the disk by then never will be.
+                    if left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)) == Ok(1) {
+                        serve.lock().unwrap().kill();
                     }
-                });
+                    acknowledged.lock().unwrap().extend(rows);
+                }
             }
-            testkit::wait_for("acknowledgements", || (acknowledged.lock().unwrap().len() >= enough).then_some(()));
-            serve.kill();
-            killed.store(true, Ordering::Release);
-        });
+        };
+        std::thread::scope(|scope| (0..SENDERS).for_each(|n| drop(scope.spawn(move || sender(n)))));
     }
 
     let serve = Serve::start(BINARY, folder.path(), &[]);
     let acknowledged = acknowledged.into_inner().unwrap();
-    assert!(acknowledged.len() >= (ROUNDS * ROWS_IN_MESSAGE) as usize);
+    assert!(acknowledged.len() >= (1..=ROUNDS).sum::<usize>() * ROWS_IN_MESSAGE as usize);
     let lost: Vec<String> = acknowledged.iter().filter(|row| spans_of(&serve, row) != 1).map(Row::id_text).collect();
     assert!(lost.is_empty(), "{} of {} acknowledged requests are not there once: {lost:?}", lost.len(), acknowledged.len());
 }

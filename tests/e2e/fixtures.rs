@@ -109,6 +109,8 @@ impl Example {
 
 /// Sends the examples with the exporter, over both protocols in turn, and waits until all are taken.
 fn send_examples(serve: &Serve, examples: &[Example]) {
+    // The program, not the library, chooses the TLS implementation. A second test finds it installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let exporter = |url: String, protocol| Exporter::builder().endpoint(url).protocol(protocol).build().unwrap();
     let exporters =
         [exporter(format!("http://{}", serve.otlp_grpc()), Protocol::Grpc), exporter(serve.otlp_http(), Protocol::HttpProtobuf)];

@@ -36,6 +36,8 @@ pub async fn run(otlp_grpc: SocketAddr, rate: f64, seed: u64, mut stop: watch::R
     history(&exporter, &mut world, SystemTime::now()).await?;
 
     let mut open = JoinSet::new();
+    // Every other request goes the next way in turn; the ones between are as frequent as they are in life.
+    let mut in_turn = false;
     loop {
         let mean_ms = 1000.0 / rate;
         // Requests do not come like clockwork: between half and one and a half times the mean.
@@ -45,7 +47,9 @@ pub async fn run(otlp_grpc: SocketAddr, rate: f64, seed: u64, mut stop: watch::R
             () = stopped(&mut stop) => break,
         }
         while open.try_join_next().is_some() {}
-        let plan = world.plan(SystemTime::now());
+        let now = SystemTime::now();
+        in_turn = !in_turn;
+        let plan = if in_turn { world.next_in_turn(now) } else { world.plan(now) };
         if took(&plan) <= LONGEST_LIVE && open.len() < MAX_OPEN {
             open.spawn(live(exporter.clone(), plan));
         }

@@ -29,7 +29,7 @@ type Scenario = (u32, fn(&mut World, SystemTime) -> Plan);
 pub const SCENARIOS: &[Scenario] = &[
     (300, |w, at| w.streamed(at).done()),
     (80, |w, at| w.json(at).done()),
-    (90, |w, at| w.websocket(at).done()),
+    (60, |w, at| w.websocket(at).done()),
     (40, |w, at| w.translated(at, Route::V1Responses).upstream(Transport::Websocket).done()),
     (40, |w, at| w.translated(at, Route::V1ChatCompletions).done()),
     (30, |w, at| w.streamed(at).tier(ServiceTier::Priority, ServiceTier::Priority).done()),
@@ -65,12 +65,17 @@ pub const SCENARIOS: &[Scenario] = &[
     (15, |w, at| w.transcription(at).done()),
     (8, |w, at| w.websocket(at).usage_comes_late()),
     (5, |w, at| w.streamed(at).recovered().done()),
-    (6, |w, at| w.streamed(at).cancelled().done()),
+    (12, |w, at| w.streamed(at).cancelled().done()),
 ];
+
+/// How far the turn goes on, see [`World::next_in_turn`].
+const TURN_STEP: usize = 7;
+const _: () = assert!(!SCENARIOS.len().is_multiple_of(TURN_STEP), "the turn would skip scenarios");
 
 /// The Pools, accounts and keys, and the source of chance.
 pub struct World {
     rng: Rng,
+    turn: usize,
     pools: [Pool; 2],
     accounts: [Account; 5],
     keys: [ApiKey; 4],
@@ -109,7 +114,7 @@ impl World {
             key(Some("Research notebook"), "a4410be27d63"),
             key(None, "03f6c81d92e5"),
         ];
-        Self { rng, pools, accounts, keys }
+        Self { rng, turn: 0, pools, accounts, keys }
     }
 
     /// A request that is admitted then, going some way at random.
@@ -123,6 +128,14 @@ impl World {
             pick -= parts;
         }
         self.streamed(at).done()
+    }
+
+    /// As [`World::plan`], but going each way in turn, so that a watcher sees them all.
+    pub fn next_in_turn(&mut self, at: SystemTime) -> Plan {
+        let (_, scenario) = SCENARIOS[self.turn % SCENARIOS.len()];
+        // A step that has no divisor in common with the list's length visits every way, and not in the list's order.
+        self.turn += TURN_STEP;
+        scenario(self, at)
     }
 
     /// A random time between two, in milliseconds.
@@ -213,7 +226,7 @@ impl World {
         let model = self.model();
         let mut admission = self.admission(Method::Post, Route::BackendApiCodexResponses, Transport::HttpSse, Some(model));
         admission.requested_effort = [None, Some(ReasoningEffort::Medium), Some(ReasoningEffort::High)][self.rng.usize(..3)];
-        let took = self.milliseconds(900, 25_000);
+        let took = self.milliseconds(600, 8_000);
         self.served(at, admission, took)
     }
 
@@ -226,7 +239,7 @@ impl World {
     fn websocket(&mut self, at: SystemTime) -> Draft<'_> {
         let mut admission = self.admission(Method::Get, Route::BackendApiCodexResponses, Transport::Websocket, Some("gpt-5.4-codex"));
         admission.client_request_id = Some(format!("turn-{:08x}", self.rng.u32(..)));
-        let took = self.milliseconds(8_000, 100_000);
+        let took = self.milliseconds(5_000, 40_000);
         self.served(at, admission, took)
     }
 
@@ -239,7 +252,7 @@ impl World {
     fn compact(&mut self, at: SystemTime) -> Draft<'_> {
         let route = Route::BackendApiCodexResponsesCompact;
         let admission = self.admission(Method::Post, route, Transport::HttpCompactJson, Some("gpt-5.4-codex"));
-        let took = self.milliseconds(9_000, 30_000);
+        let took = self.milliseconds(4_000, 12_000);
         self.served(at, admission, took)
     }
 
@@ -464,4 +477,60 @@ impl Draft<'_> {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn plans() -> Vec<Plan> {
+        let mut world = World::new(7);
+        SCENARIOS.iter().map(|(_, scenario)| scenario(&mut world, SystemTime::UNIX_EPOCH)).collect()
+    }
+
+    /// Guarantees: the demo shows every status, transport, settlement, pricing status and error code that the worked rows of the request log
+    /// have. `accepted` and `in_progress` are what every live request goes through.
+    #[test]
+    fn every_way_of_the_worked_rows_is_there() {
+        let rows: Vec<bridge::Row> =
+            serde_json::from_str(include_str!("../../../tests/fixtures/pooler-rows.json")).expect("worked rows");
+        let facts = |lifecycle: &Lifecycle| {
+            let end = lifecycle.end.as_ref();
+            let mut facts = vec![format!("transport {}", lifecycle.admission.transport)];
+            facts.extend(end.map(|end| format!("status {}", end.status)));
+            facts.extend(end.and_then(|end| Some(format!("code {}", end.error_code.as_deref()?))));
+            facts.extend(end.and_then(|end| Some(format!("incomplete {}", end.incomplete_reason?))));
+            facts.push(match lifecycle.settlement {
+                Settlement::Known { price: Price::Unpriced(why), .. } => format!("settlement {why}"),
+                Settlement::Known { .. } => "settlement priced".to_owned(),
+                Settlement::Unknown => "settlement unknown".to_owned(),
+                Settlement::Pending => "settlement pending".to_owned(),
+                Settlement::NotApplicable => "settlement not applicable".to_owned(),
+            });
+            facts
+        };
+        let shown: BTreeSet<String> = plans().iter().flat_map(|plan| facts(&plan.lifecycle)).collect();
+        let worked: BTreeSet<String> = rows
+            .iter()
+            .map(bridge::lifecycle)
+            .filter(|lifecycle| lifecycle.end.is_some())
+            .flat_map(|lifecycle| facts(&lifecycle))
+            .collect();
+        let missing: Vec<&String> = worked.difference(&shown).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    /// Guarantees: the same seed plans the same requests, and the turn visits every scenario.
+    #[test]
+    fn a_seed_is_a_story() {
+        let ids = |seed: u64| {
+            let mut world = World::new(seed);
+            (0..50).map(|_| world.plan(SystemTime::UNIX_EPOCH).lifecycle.admission.request_id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(3), ids(3));
+        assert_ne!(ids(3), ids(4));
+        let visited: BTreeSet<usize> = (0..SCENARIOS.len()).map(|n| n * TURN_STEP % SCENARIOS.len()).collect();
+        assert_eq!(visited.len(), SCENARIOS.len());
+    }
 }

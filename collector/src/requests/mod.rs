@@ -7,8 +7,8 @@ mod tempo;
 use crate::cli::RequestsArgs;
 
 pub use filter::query;
-pub use print::{Row, table};
-pub use tempo::{Client, Query};
+pub use print::{Row, table, terminal_width};
+pub use tempo::Client;
 
 /// Runs the command. A filter that makes no sense is ignored with a warning, and the rows still come.
 ///

@@ -5,16 +5,20 @@ use std::io::{IsTerminal as _, Write as _};
 
 use contract::{DASH, RequestStatus, attr, display};
 use serde_json::{Map, Value};
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::filter::COLUMNS;
 use crate::cli::Format;
 
 /// Column heads, in the log's order.
 const HEADS: [&str; 9] =
-    ["STATUS", "TIME", "UPSTREAM ACCOUNT", "PLAN", "MODEL / API KEY", "TRANSPORT", "ROUTE", "USAGE", "ERRORS"];
+    ["STATUS", "TIME (UTC) AND ID", "UPSTREAM ACCOUNT", "PLAN", "MODEL / API KEY", "TRANSPORT", "ROUTE", "USAGE", "ERRORS"];
 /// Space between two columns.
 const GAP: &str = "  ";
+/// A column is not cut below this width: what is left of it would say nothing.
+const MIN_COLUMN: usize = 8;
+/// The first columns, status and time with id, are never cut: whoever is looking for a request looks for these.
+const WHOLE_COLUMNS: usize = 2;
 
 /// One row of the request log, as a Tempo API returned it.
 #[derive(Clone, Debug)]
@@ -40,7 +44,7 @@ impl Row {
     fn time(&self) -> String {
         let nanoseconds = i128::from(self.start_unix_ns);
         jiff::Timestamp::from_nanosecond(nanoseconds)
-            .map_or(DASH.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+            .map_or(DASH.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
     }
 
     fn status(&self) -> RequestStatus {
@@ -75,7 +79,7 @@ impl Row {
     fn json(&self) -> Value {
         let mut object = Map::new();
         object.insert("trace_id".to_owned(), self.trace_id.clone().into());
-        object.insert("time".to_owned(), self.time().into());
+        object.insert("time".to_owned(), format!("{} UTC", self.time()).into());
         for (key, value) in &self.attributes {
             object.insert(key.clone(), value.clone());
         }
@@ -94,7 +98,10 @@ pub fn print(rows: &[Row], format: Format) -> anyhow::Result<()> {
             eprintln!("no requests match; widen --from, or drop a filter");
             return Ok(());
         }
-        Format::Table => table(rows, std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()),
+        Format::Table => {
+            let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            table(rows, colours, terminal_width())
+        }
         Format::Json => format!("{:#}\n", Value::Array(rows.iter().map(Row::json).collect())),
         Format::Csv => csv(rows),
     };
@@ -105,8 +112,13 @@ pub fn print(rows: &[Row], format: Format) -> anyhow::Result<()> {
     }
 }
 
-/// The table, each column as wide as its widest cell.
-pub fn table(rows: &[Row], colours: bool) -> String {
+/// Columns of the terminal that standard output is, if it is one.
+pub fn terminal_width() -> Option<usize> {
+    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0))
+}
+
+/// The table, each column as wide as its widest cell. Where the whole is wider than `width`, the widest columns are cut.
+pub fn table(rows: &[Row], colours: bool, width: Option<usize>) -> String {
     let cells: Vec<[String; 9]> = rows.iter().map(Row::cells).collect();
     let mut widths = HEADS.map(|head| head.width());
     for row in &cells {
@@ -114,9 +126,11 @@ pub fn table(rows: &[Row], colours: bool) -> String {
             *width = (*width).max(cell.width());
         }
     }
+    fit(&mut widths, width);
     let line = |row: &[&str; 9], colour: Option<&str>| {
         let mut line = String::new();
         for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let cell = cut(cell, width);
             let padding = " ".repeat(width - cell.width());
             match colour {
                 Some(colour) if at == 0 => line.push_str(&format!("\x1b[{colour}m{cell}\x1b[0m{padding}{GAP}")),
@@ -132,6 +146,39 @@ pub fn table(rows: &[Row], colours: bool) -> String {
         text.push_str(&line(&cells.each_ref().map(String::as_str), colour));
     }
     text
+}
+
+/// Narrows the widest columns until the table fits, but none below [`MIN_COLUMN`].
+fn fit(widths: &mut [usize; 9], available: Option<usize>) {
+    let Some(available) = available else { return };
+    let gaps = GAP.len() * (widths.len() - 1);
+    while widths.iter().sum::<usize>() + gaps > available {
+        match widths[WHOLE_COLUMNS..].iter_mut().max() {
+            Some(widest) if *widest > MIN_COLUMN => *widest -= 1,
+            _ => return,
+        }
+    }
+}
+
+/// A cell in so many columns. A longer one loses its middle: both ends say more, such as a route and its latency.
+fn cut(cell: &str, width: usize) -> String {
+    if cell.width() <= width {
+        return cell.to_owned();
+    }
+    let take = |characters: &mut dyn Iterator<Item = char>, room: usize| {
+        let mut taken = String::new();
+        for c in characters {
+            if taken.width() + c.width().unwrap_or(0) > room {
+                break;
+            }
+            taken.push(c);
+        }
+        taken
+    };
+    let head_room = (width - 1) / 2;
+    let head = take(&mut cell.chars(), head_room);
+    let tail: String = take(&mut cell.chars().rev(), width - 1 - head_room).chars().rev().collect();
+    format!("{head}…{tail}")
 }
 
 /// The log's tones, as terminal colours: green, red, yellow, blue, none.
@@ -152,10 +199,45 @@ fn csv(rows: &[Row]) -> String {
     text.push_str(&COLUMNS.join(","));
     text.push_str("\r\n");
     for row in rows {
-        let mut fields = vec![quoted(&row.time()), quoted(&row.trace_id)];
+        let mut fields = vec![quoted(&format!("{} UTC", row.time())), quoted(&row.trace_id)];
         fields.extend(COLUMNS.iter().map(|key| quoted(row.text(key))));
         text.push_str(&fields.join(","));
         text.push_str("\r\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(account: &str) -> Row {
+        let text = |key: &str, value: &str| (key.to_owned(), Value::from(value));
+        Row {
+            trace_id: "0".repeat(32),
+            start_unix_ns: 1_787_302_837_007_919_000,
+            attributes: [text(attr::REQUEST_STATUS, "failed"), text(attr::TEXT_ACCOUNT, account), text(attr::TEXT_ERRORS, "a \"b\", c")].into(),
+        }
+    }
+
+    /// Guarantees: on a narrow terminal no line is wider than it, wide characters included; elsewhere nothing is cut.
+    #[test]
+    fn the_table_fits() {
+        let rows = [row("一二三四五六七八九十一二三四五六七八九十 · Core agents"), row("Aurora seat 1 · Core agents")];
+        let narrow = table(&rows, false, Some(100));
+        assert!(narrow.lines().all(|line| line.width() <= 100), "{narrow}");
+        assert!(narrow.contains('…'));
+        let wide = table(&rows, false, None);
+        assert!(wide.contains("九十 · Core agents") && !wide.contains('…'), "{wide}");
+        assert!(wide.contains("2026-08-21 09:00:37"), "{wide}");
+        assert!(narrow.contains("2026-08-21 09:00:37"), "{narrow}");
+    }
+
+    /// Guarantees: CSV is quoted as RFC 4180 says: every field in quotes, quotes doubled, lines ended by CR LF.
+    #[test]
+    fn csv_is_quoted() {
+        let text = csv(&[row("Aurora")]);
+        assert!(text.ends_with("\"a \"\"b\"\", c\"\r\n"), "{text}");
+        assert_eq!(text.matches("\r\n").count(), 2);
+    }
 }

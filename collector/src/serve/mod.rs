@@ -155,7 +155,7 @@ impl Server {
                     tasks.spawn(listen::http(listener, receive::http::router(Arc::clone(&self.pipeline)), stop));
                 }
                 Role::Tempo => {
-                    tasks.spawn(listen::http(listener, axum::Router::new(), stop));
+                    tasks.spawn(listen::http(listener, tempo_api::router(self.store.reader()), stop));
                 }
                 Role::Metrics => {
                     let router = admin::router(Arc::clone(&self.pipeline));

@@ -76,7 +76,8 @@ fn token(text: &str) -> Result<(Token, usize), &'static str> {
     }
     for (prefix, scope) in SCOPES {
         if let Some(name) = text.strip_prefix(prefix) {
-            let scope = scope.ok_or("the scopes parent, event, link and instrumentation are not supported; use span. or resource.")?;
+            let scope =
+                scope.ok_or("the scopes parent, event, link and instrumentation are not supported; use span. or resource.")?;
             let (name, length) = attribute_name(name)?;
             return Ok((Token::Attribute(scope, name), prefix.len() + length));
         }

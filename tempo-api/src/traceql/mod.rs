@@ -8,9 +8,12 @@ mod parser;
 mod pattern;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 pub use parser::{SyntaxError, field, query};
 pub use pattern::Pattern;
-pub use value::{SpanContext, TraceContext, Value};
+pub use value::{SpanContext, TraceContext, Value, duration_ns, hex};
 
 /// A parsed query.
 #[derive(Clone, Debug, PartialEq)]

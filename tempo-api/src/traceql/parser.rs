@@ -196,7 +196,10 @@ impl Parser {
         let field = match self.peek() {
             Some(Token::Attribute(scope, name)) => Field::Attribute(*scope, name.clone()),
             Some(Token::Word(word)) => Field::Intrinsic(Intrinsic::parse(word).ok_or_else(|| {
-                self.error(&format!("this name is not supported; attributes begin with span. or resource., and there are {}", Intrinsic::NAMES.join(", ")))
+                self.error(&format!(
+                    "this name is not supported; attributes begin with span. or resource., and there are {}",
+                    Intrinsic::NAMES.join(", ")
+                ))
             })?),
             _ => return Err(self.error("a field must stand here, such as span.name or duration")),
         };
@@ -244,8 +247,13 @@ impl Parser {
 fn comparison(left: Operand, operator: &str, right: Operand) -> Result<Expr, String> {
     match (left, right) {
         // Trace ids are often written without their leading zeros.
-        (Operand::Field(field @ Field::Intrinsic(Intrinsic::TraceId)), Operand::Literal(Literal::Text(id))) if !operator.ends_with('~') => {
-            Ok(Expr::Compare(Comparison { field, test: test(operator, Literal::Text(format!("{:0>32}", id.to_lowercase())), false)? }))
+        (Operand::Field(field @ Field::Intrinsic(Intrinsic::TraceId)), Operand::Literal(Literal::Text(id)))
+            if !operator.ends_with('~') =>
+        {
+            Ok(Expr::Compare(Comparison {
+                field,
+                test: test(operator, Literal::Text(format!("{:0>32}", id.to_lowercase())), false)?,
+            }))
         }
         (Operand::Field(field), Operand::Literal(literal)) => {
             fits(&field, operator, &literal)?;
@@ -278,9 +286,10 @@ fn fits(field: &Field, operator: &str, literal: &Literal) -> Result<(), String> 
     let (fits, wants) = match intrinsic {
         Intrinsic::Kind => (matches!(literal, Literal::Kind(_)), "a kind without quotes, such as server or client"),
         Intrinsic::Status => (matches!(literal, Literal::Status(_)), "a status without quotes: error, ok or unset"),
-        Intrinsic::Duration | Intrinsic::TraceDuration => {
-            (matches!(literal, Literal::Duration(_) | Literal::Int(_) | Literal::Float(_)), "a duration without quotes, such as 500ms")
-        }
+        Intrinsic::Duration | Intrinsic::TraceDuration => (
+            matches!(literal, Literal::Duration(_) | Literal::Int(_) | Literal::Float(_)),
+            "a duration without quotes, such as 500ms",
+        ),
         Intrinsic::Name
         | Intrinsic::StatusMessage
         | Intrinsic::SpanId
@@ -289,8 +298,17 @@ fn fits(field: &Field, operator: &str, literal: &Literal) -> Result<(), String> 
         | Intrinsic::RootName
         | Intrinsic::RootServiceName => (matches!(literal, Literal::Text(_)), "a text in quotes"),
     };
-    let textual = matches!(literal, Literal::Text(_)) || !operator.ends_with('~');
-    if fits && textual { Ok(()) } else { Err(format!("this field is compared with {wants}")) }
+    let ordered = operator.starts_with(['<', '>']);
+    let operator_fits = match literal {
+        Literal::Text(_) => true,
+        Literal::Kind(_) | Literal::Status(_) | Literal::Bool(_) => !ordered && !operator.ends_with('~'),
+        Literal::Int(_) | Literal::Float(_) | Literal::Duration(_) => !operator.ends_with('~'),
+    };
+    match (fits, operator_fits) {
+        (true, true) => Ok(()),
+        (true, false) => Err("this operator does not apply to this field".to_owned()),
+        (false, _) => Err(format!("this field is compared with {wants}")),
+    }
 }
 
 fn test(operator: &str, literal: Literal, flipped: bool) -> Result<Test, String> {

@@ -131,9 +131,7 @@ fn attribute<'a>(attributes: &'a [KeyValue], key: &str) -> Vec<Value<'a>> {
     let found = attributes.iter().find(|attribute| attribute.key == key);
     match found.and_then(|attribute| attribute.value.as_ref()?.value.as_ref()) {
         None => Vec::new(),
-        Some(any_value::Value::ArrayValue(list)) => {
-            list.values.iter().filter_map(|item| scalar(item.value.as_ref()?)).collect()
-        }
+        Some(any_value::Value::ArrayValue(list)) => list.values.iter().filter_map(|item| scalar(item.value.as_ref()?)).collect(),
         Some(value) => scalar(value).into_iter().collect(),
     }
 }

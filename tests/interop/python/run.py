@@ -88,8 +88,8 @@ class Serve:
 
     def __init__(self, binary, folder, forward):
         self.out = [open(folder / name, "w+b") for name in ("stdout", "stderr")]
-        command = [binary, "serve", "--data-dir", str(folder / "data"), "--forward-endpoint", forward]
-        command += ["--forward-protocol", "http/protobuf"]
+        command = [binary, "serve", "--log-level", "debug", "--data-dir", str(folder / "data")]
+        command += ["--forward-endpoint", forward, "--forward-protocol", "http/protobuf"]
         for name in LISTENERS:
             command += [f"--{name}-listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(command, stdout=self.out[0], stderr=self.out[1], start_new_session=True, env={})
