@@ -64,6 +64,24 @@ pub struct ListenArgs {
     pub metrics_listen: SocketAddr,
 }
 
+/// Where to forward.
+#[derive(Args, Clone, Debug)]
+pub struct ForwardArgs {
+    /// Send every sanitized message on to this OTLP endpoint, too.
+    #[arg(long, value_name = "URL", env = "POOLER_OTEL_FORWARD_ENDPOINT")]
+    pub forward_endpoint: Option<String>,
+    /// Protocol of that endpoint.
+    #[arg(long, value_enum, default_value = "grpc", env = "POOLER_OTEL_FORWARD_PROTOCOL")]
+    pub forward_protocol: ForwardProtocol,
+}
+
+impl ForwardArgs {
+    /// The destination, if there is one.
+    pub fn into_config(self) -> Option<ForwardConfig> {
+        Some(ForwardConfig { endpoint: self.forward_endpoint?, protocol: self.forward_protocol })
+    }
+}
+
 /// `serve`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -83,12 +101,9 @@ pub struct ServeArgs {
     /// Where to listen.
     #[command(flatten)]
     pub listen: ListenArgs,
-    /// Send every sanitized message on to this OTLP endpoint, too.
-    #[arg(long, value_name = "URL", env = "POOLER_OTEL_FORWARD_ENDPOINT")]
-    pub forward_endpoint: Option<String>,
-    /// Protocol of that endpoint.
-    #[arg(long, value_enum, default_value = "grpc", requires = "forward_endpoint", env = "POOLER_OTEL_FORWARD_PROTOCOL")]
-    pub forward_protocol: ForwardProtocol,
+    /// Where to forward.
+    #[command(flatten)]
+    pub forward: ForwardArgs,
 }
 
 impl ServeArgs {
@@ -109,7 +124,7 @@ impl ServeArgs {
             otlp_http: self.listen.otlp_http_listen,
             tempo: self.listen.tempo_listen,
             metrics: self.listen.metrics_listen,
-            forward: self.forward_endpoint.map(|endpoint| ForwardConfig { endpoint, protocol: self.forward_protocol }),
+            forward: self.forward.into_config(),
         })
     }
 }
@@ -196,6 +211,9 @@ pub struct DemoArgs {
     /// Where to listen.
     #[command(flatten)]
     pub listen: ListenArgs,
+    /// Where to forward.
+    #[command(flatten)]
+    pub forward: ForwardArgs,
 }
 
 /// `90s`, `15m`, `12h`, `30d`.

@@ -17,7 +17,7 @@ use crate::writer::{Swept, Writer};
 /// Messages that may wait.
 const MAX_QUEUED_MESSAGES: usize = 1_024;
 /// Spans that may wait, in all messages. A message with more of them is taken only by an empty queue.
-const MAX_QUEUED_SPANS: u64 = 65_536;
+const MAX_QUEUED_SPANS: u64 = 16_384;
 /// From this many spans on, a transaction takes no further message.
 const FULL_TRANSACTION_SPANS: u64 = 4_096;
 /// Pause between two sweeps.

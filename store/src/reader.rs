@@ -220,12 +220,15 @@ impl Reader {
         })
     }
 
-    /// Counts everything.
+    /// Counts everything, by looking at every row of the tables.
     pub fn counts(&self, deadline: Instant) -> Result<Counts, ReadError> {
         let now_ns = self.now_ns();
         self.connected(deadline, |connection| {
             let count = |sql: &str| connection.query_row(sql, [], |row| row.get(0));
-            let open = format!("SELECT count(*) FROM traces WHERE state = 'open' AND ended_ns >= {}", gone_before(now_ns));
+            let open = format!(
+                "SELECT count(*) FROM traces WHERE state IN ('open', 'marker') AND state = 'open' AND ended_ns >= {}",
+                gone_before(now_ns)
+            );
             Ok(Counts {
                 requests: count("SELECT count(*) FROM traces WHERE state = 'final'")?,
                 open: count(&open)?,
@@ -276,16 +279,17 @@ fn scan_sql(connection: &Connection, scan: &Scan, now_ns: u64) -> rusqlite::Resu
 
     let mut values = vec![from.into(), to.into(), began_after.into(), gone_before(now_ns).into()];
     let columns = Column::ALL.map(Column::sql).join(", ");
+    let (index, state) = match scan.records {
+        Records::All => ("", ""),
+        Records::Requests => ("", " AND state IN ('final', 'open')"),
+        // The few open ones are put in order faster than they are found among all traces.
+        Records::Markers => ("INDEXED BY traces_open", " AND state IN ('open', 'marker') AND state = 'marker'"),
+    };
     let mut sql = format!(
-        "SELECT id, trace_id, state, started_ns, ended_ns, {columns} FROM traces \
-         WHERE started_ns BETWEEN ?3 AND ?2 AND ended_ns >= ?1 AND {}",
+        "SELECT id, trace_id, state, started_ns, ended_ns, {columns} FROM traces {index} \
+         WHERE started_ns BETWEEN ?3 AND ?2 AND ended_ns >= ?1 AND {}{state}",
         visible(4)
     );
-    match scan.records {
-        Records::All => {}
-        Records::Requests => sql.push_str(" AND state IN ('final', 'open')"),
-        Records::Markers => sql.push_str(" AND state = 'marker'"),
-    }
     if let Some((min, max)) = scan.admitted_ms {
         sql.push_str(" AND admitted_ms BETWEEN ? AND ?");
         values.extend([min.into(), max.into()]);

@@ -48,7 +48,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         otlp_http: args.listen.otlp_http_listen,
         tempo: args.listen.tempo_listen,
         metrics: args.listen.metrics_listen,
-        forward: None,
+        forward: args.forward.into_config(),
     })
     .await?;
     let addresses = addresses(&server)?;
@@ -72,9 +72,8 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
 
 fn addresses(server: &Server) -> anyhow::Result<Addresses> {
     let all = server.addresses()?;
-    let of = |wanted: Role| {
-        all.iter().find(|(role, _)| *role == wanted).map(|(_, address)| *address).context("a listener is missing")
-    };
+    let of =
+        |wanted: Role| all.iter().find(|(role, _)| *role == wanted).map(|(_, address)| *address).context("a listener is missing");
     Ok(Addresses {
         otlp_grpc: of(Role::OtlpGrpc)?,
         otlp_http: of(Role::OtlpHttp)?,

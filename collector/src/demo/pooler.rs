@@ -9,8 +9,8 @@ use exporter::{Exporter, Protocol};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::stop::stopped;
 use super::scenarios::{Plan, World};
+use crate::stop::stopped;
 
 /// How far back the history goes.
 const HISTORY: Duration = Duration::from_secs(24 * 3600);

@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use contract::{
-    AttemptStatus, EffortSource, FinishReason, IncompleteReason, Method, PricingStatus, ReasoningEffort, RequestStatus, ResponseStatus,
-    Route, ServiceTier, ServingMode, Transport,
+    AttemptStatus, EffortSource, FinishReason, IncompleteReason, Method, PricingStatus, ReasoningEffort, RequestStatus,
+    ResponseStatus, Route, ServiceTier, ServingMode, Transport,
 };
 use exporter::lifecycle::{
     Account, Admission, ApiKey, Attempt, AttemptEnd, Client, Denial, End, Lifecycle, Pool, Price, Settlement, Tokens,
@@ -237,7 +237,8 @@ impl World {
     }
 
     fn websocket(&mut self, at: SystemTime) -> Draft<'_> {
-        let mut admission = self.admission(Method::Get, Route::BackendApiCodexResponses, Transport::Websocket, Some("gpt-5.4-codex"));
+        let mut admission =
+            self.admission(Method::Get, Route::BackendApiCodexResponses, Transport::Websocket, Some("gpt-5.4-codex"));
         admission.client_request_id = Some(format!("turn-{:08x}", self.rng.u32(..)));
         let took = self.milliseconds(5_000, 40_000);
         self.served(at, admission, took)

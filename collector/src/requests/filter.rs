@@ -83,8 +83,7 @@ pub fn query(args: &RequestsArgs, now: Timestamp) -> (Query, Vec<String>) {
     let start_s = from.map_or(end_s - DEFAULT_WINDOW_S, Timestamp::as_second);
 
     let select: Vec<String> = COLUMNS.iter().chain(DETAILS).map(|key| format!("span.{key}")).collect();
-    let traceql =
-        format!("{{ {} }} | select({}) with (most_recent=true)", conditions.join(" && "), select.join(", "));
+    let traceql = format!("{{ {} }} | select({}) with (most_recent=true)", conditions.join(" && "), select.join(", "));
     (Query { traceql, start_s, end_s, limit: args.limit }, warnings)
 }
 
@@ -92,7 +91,9 @@ fn status(text: &str, warnings: &mut Vec<String>) -> Option<&'static str> {
     let text = text.trim();
     let found = RequestStatus::ALL.iter().filter(|status| **status != RequestStatus::Other).find(|s| s.as_str() == text);
     if found.is_none() && !text.is_empty() {
-        warnings.push("--status: an unknown status is ignored; known are in_progress, succeeded, failed, rejected, cancelled".to_owned());
+        warnings.push(
+            "--status: an unknown status is ignored; known are in_progress, succeeded, failed, rejected, cancelled".to_owned(),
+        );
     }
     found.map(|status| status.as_str())
 }

@@ -43,8 +43,7 @@ impl Row {
 
     fn time(&self) -> String {
         let nanoseconds = i128::from(self.start_unix_ns);
-        jiff::Timestamp::from_nanosecond(nanoseconds)
-            .map_or(DASH.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
+        jiff::Timestamp::from_nanosecond(nanoseconds).map_or(DASH.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
     }
 
     fn status(&self) -> RequestStatus {
@@ -216,7 +215,12 @@ mod tests {
         Row {
             trace_id: "0".repeat(32),
             start_unix_ns: 1_787_302_837_007_919_000,
-            attributes: [text(attr::REQUEST_STATUS, "failed"), text(attr::TEXT_ACCOUNT, account), text(attr::TEXT_ERRORS, "a \"b\", c")].into(),
+            attributes: [
+                text(attr::REQUEST_STATUS, "failed"),
+                text(attr::TEXT_ACCOUNT, account),
+                text(attr::TEXT_ERRORS, "a \"b\", c"),
+            ]
+            .into(),
         }
     }
 

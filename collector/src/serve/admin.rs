@@ -31,5 +31,9 @@ async fn metrics(State(pipeline): State<Arc<Pipeline>>) -> Response {
 
 /// Ready means that a message would be stored.
 async fn readyz(State(pipeline): State<Arc<Pipeline>>) -> (StatusCode, &'static str) {
-    if pipeline.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "the store cannot be written\n") }
+    if pipeline.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the store cannot be written\n")
+    }
 }

@@ -15,8 +15,8 @@ use tonic::client::Grpc;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use super::metrics::Metrics;
-use crate::stop::stopped;
 use crate::receive::raw_codec::RawCodec;
+use crate::stop::stopped;
 
 /// Messages that wait at most.
 const MAX_QUEUED_MESSAGES: usize = 1000;

@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::Role;
-use crate::stop::stopped;
 use crate::receive::grpc::TraceService;
+use crate::stop::stopped;
 
 /// How long a client may take to send a request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,7 +35,9 @@ pub async fn bind(role: Role, address: SocketAddr) -> anyhow::Result<TcpListener
     TcpListener::bind(address).await.map_err(|error| {
         let (name, flag) = (role.name(), role.flag());
         match error.kind() {
-            ErrorKind::AddrInUse => anyhow!("port {} is in use ({name} on {address}); choose another with {flag}", address.port()),
+            ErrorKind::AddrInUse => {
+                anyhow!("port {} is in use ({name} on {address}); choose another with {flag}", address.port())
+            }
             ErrorKind::PermissionDenied => anyhow!("no permission to listen on {address} ({name}); choose another with {flag}"),
             _ => anyhow!("cannot listen on {address} ({name}): {error}; choose another with {flag}"),
         }

@@ -230,7 +230,12 @@ mod tests {
         let spans = [
             span(1, "request", end_ns, &[status("succeeded"), ("codex_pooler.request.model", "gpt-5.4")]),
             span(2, "request", end_ns - 3_600_000_000_000, &[status("failed")]),
-            span(3, "attempt", end_ns, &[("codex_pooler.upstream.account.label", "Aurora"), ("codex_pooler.upstream.plan.label", "Pro")]),
+            span(
+                3,
+                "attempt",
+                end_ns,
+                &[("codex_pooler.upstream.account.label", "Aurora"), ("codex_pooler.upstream.plan.label", "Pro")],
+            ),
             span(4, "in_progress", end_ns, &[("codex_pooler.request.id", "0b5a2f0e-6c0f-4f3a-9a53-0c7f4f2f8f11")]),
         ];
         let message = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]});
@@ -290,7 +295,8 @@ mod tests {
     #[test]
     fn labels_are_capped() {
         let cap = LabelCap::default();
-        let values: HashSet<String> = (0..MAX_LABEL_VALUES * 3).map(|n| cap.cap("pool", &format!("pool-{n}")).to_owned()).collect();
+        let values: HashSet<String> =
+            (0..MAX_LABEL_VALUES * 3).map(|n| cap.cap("pool", &format!("pool-{n}")).to_owned()).collect();
         assert_eq!(values.len(), MAX_LABEL_VALUES + 1);
         assert_eq!(cap.cap("pool", "pool-0"), "pool-0");
         assert_eq!(cap.cap("pool", "one-more"), OVERFLOW);

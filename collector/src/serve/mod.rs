@@ -20,8 +20,8 @@ use tokio::sync::watch;
 use self::forward::{Forward, ForwardConfig};
 use self::metrics::Metrics;
 use self::pipeline::Pipeline;
-use crate::stop::stopped;
 use crate::receive;
+use crate::stop::stopped;
 
 /// How long open connections may take to finish when the server ends.
 const DRAIN: Duration = Duration::from_secs(5);

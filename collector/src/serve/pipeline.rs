@@ -33,7 +33,13 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline into the store and, optionally, on to another endpoint.
     pub fn new(store: store::Store, forward: Option<Forward>, metrics: Arc<Metrics>) -> Self {
-        Self { store, forward, metrics, in_flight: Semaphore::new(IN_FLIGHT_BYTES / PERMIT_BYTES), store_works: AtomicBool::new(true) }
+        Self {
+            store,
+            forward,
+            metrics,
+            in_flight: Semaphore::new(IN_FLIGHT_BYTES / PERMIT_BYTES),
+            store_works: AtomicBool::new(true),
+        }
     }
 
     /// The counters.
@@ -121,9 +127,7 @@ pub const fn refusal_text(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::TooLarge => "the message is larger than the limit of 64 MiB; send smaller batches",
         Refusal::Malformed => "the message is not a valid OTLP trace export request",
-        Refusal::Unsupported => {
-            "send application/x-protobuf or application/json, plain or with content-encoding gzip"
-        }
+        Refusal::Unsupported => "send application/x-protobuf or application/json, plain or with content-encoding gzip",
         Refusal::Overloaded => "too much is in flight; try again",
         Refusal::Unavailable => "the store cannot take the message now; try again",
     }

@@ -9,6 +9,8 @@ const MAX_COMPILED_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Pattern {
     regex: Regex,
+    /// Whether it is `.*`, which Grafana writes for each variable that filters nothing, and which needs no look at the text.
+    everything: bool,
     literals: Option<Vec<String>>,
 }
 
@@ -26,13 +28,13 @@ impl Pattern {
         // Alone first: otherwise one that closes a group it did not open would break out of the anchors.
         regex::RegexBuilder::new(expression).size_limit(MAX_COMPILED_BYTES).build().ok()?;
         let regex = RegexBuilder::new(&format!("^(?s:{expression})$")).size_limit(MAX_COMPILED_BYTES).build().ok()?;
-        Some(Self { regex, literals: literals(expression) })
+        Some(Self { regex, everything: expression == ".*", literals: literals(expression) })
     }
 
     /// Whether the whole text matches.
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
-        self.regex.is_match(text)
+        self.everything || self.regex.is_match(text)
     }
 
     /// The texts that match, where the expression is nothing but a list of them.
