@@ -49,6 +49,7 @@ pub enum Command {
 
 /// Where to listen.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the fields are the flags' names")]
 pub struct ListenArgs {
     /// Address of OTLP/gRPC; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, OTLP_GRPC_PORT), env = "POOLER_OTEL_OTLP_GRPC_LISTEN")]
@@ -146,13 +147,13 @@ pub struct RequestsArgs {
     /// Base URL of the Tempo API: the embedded store's, or a real Tempo's.
     #[arg(long, value_name = "URL", default_value_t = format!("http://127.0.0.1:{TEMPO_PORT}"), env = "POOLER_OTEL_URL")]
     pub url: String,
-    /// Tenant of a multi-tenant Tempo, sent as X-Scope-OrgID.
+    /// Tenant of a multi-tenant Tempo, sent as `X-Scope-OrgID`.
     #[arg(long, value_name = "TENANT", env = "POOLER_OTEL_TENANT")]
     pub tenant: Option<String>,
     /// Pool, by slug.
     #[arg(long, value_name = "SLUG")]
     pub pool: Option<String>,
-    /// Statuses: in_progress, succeeded, failed, rejected, cancelled.
+    /// Statuses, separated by commas: `in_progress`, `succeeded`, `failed`, `rejected`, `cancelled`.
     #[arg(long, value_name = "STATUS", value_delimiter = ',')]
     pub status: Vec<String>,
     /// Upstream account, by label.

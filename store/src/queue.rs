@@ -167,3 +167,84 @@ fn sweep_step(writer: &mut Writer, counters: &Counters) -> bool {
     counters.gone.fetch_add(swept.gone, Ordering::Relaxed);
     Writer::more_to_sweep(swept)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use opentelemetry_proto::tonic::trace::v1::Span;
+    use prost::Message as _;
+    use testkit::otlp::{self, Row};
+
+    use super::*;
+    use crate::schema;
+
+    fn writer(folder: &tempfile::TempDir) -> Writer {
+        Writer {
+            connection: schema::open(&folder.path().join("store.db")).unwrap(),
+            clock: Arc::new(SystemTime::now),
+            retention: crate::DEFAULT_RETENTION,
+            max_bytes: crate::DEFAULT_MAX_BYTES,
+        }
+    }
+
+    /// A message of so many spans of one trace, without attributes.
+    fn message(spans: u64) -> Sanitized {
+        let span = |n: u64| Span { span_id: (n + 1).to_be_bytes().to_vec(), attributes: Vec::new(), ..Row::numbered(1).span() };
+        sanitizer::protobuf(&otlp::request((0..spans).map(span).collect()).encode_to_vec()).unwrap()
+    }
+
+    /// Guarantees: while the disk does not keep up, the queue takes what its bounds allow, refuses the rest, and loses nothing of what it took.
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_loses_nothing() {
+        for (message, most) in [(message(1), 1 + FULL_TRANSACTION_SPANS + 1_024), (message(600), MAX_QUEUED_SPANS)] {
+            let folder = tempfile::tempdir().unwrap();
+            let queue = Queue::start(writer(&folder)).unwrap();
+            // Whoever holds the lock keeps the writer waiting, as a slow disk would.
+            let mut other = schema::open(&folder.path().join("store.db")).unwrap();
+            let lock = other.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+            let mut answers = Vec::new();
+            let refusal = loop {
+                match queue.push(message.clone()) {
+                    Ok(answer) => answers.push(answer),
+                    Err(refusal) => break refusal,
+                }
+            };
+            assert!(matches!(refusal, WriteError::Full), "{refusal}");
+            assert!((1..=most).contains(&queue.queued_spans()), "{}", queue.queued_spans());
+            lock.rollback().unwrap();
+            for answer in answers {
+                answer.await.unwrap().unwrap();
+            }
+            assert_eq!(queue.queued_spans(), 0);
+            queue.close().unwrap();
+        }
+    }
+
+    /// Guarantees: a write that fails says so, and does not end the writer.
+    #[tokio::test]
+    async fn a_failed_write_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        writer.connection.pragma_update(None, "query_only", true).unwrap();
+        let queue = Queue::start(writer).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(queue.write(message(1)).await, Err(WriteError::Failed(_))));
+        }
+        assert_eq!(queue.queued_spans(), 0);
+    }
+
+    /// Guarantees: closing writes what waits, and a message after that is refused.
+    #[tokio::test]
+    async fn closing_drains_the_queue() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::start(writer(&folder)).unwrap();
+        let answers: Vec<_> = (0..50).map(|_| queue.push(message(1)).unwrap()).collect();
+        queue.close().unwrap();
+        for mut answer in answers {
+            assert!(matches!(answer.try_recv(), Ok(Ok(()))));
+        }
+        assert!(matches!(queue.write(message(1)).await, Err(WriteError::Closed)));
+    }
+}

@@ -1,5 +1,7 @@
 //! The store's contract as its users see it: what is stored comes back as it is to be shown, in whatever order it arrived.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -119,7 +121,7 @@ async fn what_is_written_is_read() {
         let stored = trace.row.unwrap();
         assert_eq!(stored.span, row.span());
         assert_eq!(stored.resource, otlp::request(Vec::new()).resource_spans[0].resource);
-        assert_eq!(trace.others.into_iter().map(|stored| stored.span).collect::<Vec<_>>(), [attempt.clone()]);
+        assert_eq!(trace.others.into_iter().map(|stored| stored.span).collect::<Vec<_>>(), std::slice::from_ref(&attempt));
         assert_eq!(store.reader().counts(deadline()).unwrap(), Counts { requests: 1, open: 0, spans: 1 });
     };
     check(&fixture.store);

@@ -1,5 +1,7 @@
 //! The API as Grafana uses it: real requests against the router, answers through a strict decoder.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
 mod strict;
 
 use axum::Router;
@@ -81,7 +83,7 @@ impl Fixture {
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 /// Six rows, one after the other, each with an attempt; the last one is still open.

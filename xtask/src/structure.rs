@@ -12,7 +12,8 @@ use crate::{cargo, generate};
 /// The allowed dependencies between crates of the workspace, without the common prefix of their names.
 const ARROWS: &[(&str, &[&str])] = &[
     ("contract", &[]),
-    ("sanitizer", &["contract"]),
+    ("wire", &[]),
+    ("sanitizer", &["contract", "wire"]),
     ("exporter", &["contract", "sanitizer"]),
     ("bridge", &["contract", "exporter"]),
     ("store", &["contract", "sanitizer"]),

@@ -39,9 +39,7 @@ pub async fn run(otlp_grpc: SocketAddr, rate: f64, seed: u64, mut stop: watch::R
     // Every other request goes the next way in turn; the ones between are as frequent as they are in life.
     let mut in_turn = false;
     loop {
-        let mean_ms = 1000.0 / rate;
-        // Requests do not come like clockwork: between half and one and a half times the mean.
-        let pause = world.milliseconds((mean_ms * 0.5) as u64, (mean_ms * 1.5) as u64 + 1);
+        let pause = world.around(Duration::from_secs_f64(1.0 / rate));
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stopped(&mut stop) => break,

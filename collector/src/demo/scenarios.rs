@@ -138,8 +138,13 @@ impl World {
         scenario(self, at)
     }
 
+    /// A time between half and one and a half times the mean: requests do not come like clockwork.
+    pub fn around(&mut self, mean: Duration) -> Duration {
+        mean.mul_f64(0.5 + self.rng.f64())
+    }
+
     /// A random time between two, in milliseconds.
-    pub fn milliseconds(&mut self, from: u64, to: u64) -> Duration {
+    fn milliseconds(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_millis(self.rng.u64(from..to))
     }
 
@@ -205,19 +210,19 @@ impl World {
     }
 
     fn usage(&mut self) -> (Tokens, f64) {
-        let input = self.rng.u64(400..120_000);
-        let cache_read = if self.rng.bool() { input / 10 * self.rng.u64(1..9) } else { 0 };
-        let output = self.rng.u64(20..6_000);
-        let reasoning = output / 10 * self.rng.u64(0..6);
+        let input = self.rng.u32(400..120_000);
+        let cache_read = if self.rng.bool() { input / 10 * self.rng.u32(1..9) } else { 0 };
+        let output = self.rng.u32(20..6_000);
+        let reasoning = output / 10 * self.rng.u32(0..6);
         // Made-up rates, in US dollars a token.
-        let usd = (input - cache_read) as f64 * 1.25e-6 + cache_read as f64 * 0.125e-6 + output as f64 * 10e-6;
+        let usd = f64::from(input - cache_read) * 1.25e-6 + f64::from(cache_read) * 0.125e-6 + f64::from(output) * 10e-6;
         let tokens = Tokens {
-            input: Some(input),
-            cache_read: Some(cache_read),
+            input: Some(input.into()),
+            cache_read: Some(cache_read.into()),
             cache_write: None,
-            output: Some(output),
-            reasoning: (reasoning > 0).then_some(reasoning),
-            total: Some(input + output),
+            output: Some(output.into()),
+            reasoning: (reasoning > 0).then_some(reasoning.into()),
+            total: Some((input + output).into()),
         };
         (tokens, usd)
     }

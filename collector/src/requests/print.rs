@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use contract::{DASH, RequestStatus, attr, display};
 use serde_json::{Map, Value};
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
 use super::filter::COLUMNS;
 use crate::cli::Format;
@@ -54,9 +54,9 @@ impl Row {
     fn cells(&self) -> [String; 9] {
         let status = self.status();
         let retries = self.attributes.get(attr::REQUEST_RETRY_COUNT).and_then(Value::as_i64).unwrap_or(0);
-        let retried = if retries > 0 { format!(" ↻{retries}") } else { String::new() };
+        let mark = if retries > 0 { format!(" ↻{retries}") } else { String::new() };
         [
-            format!("{} {}{retried}", display::status_symbol(status), display::status_label(status)),
+            format!("{} {}{mark}", display::status_symbol(status), display::status_label(status)),
             format!("{} {}", self.time(), self.short_id()),
             self.text(attr::TEXT_ACCOUNT).to_owned(),
             self.plan().to_owned(),
@@ -119,7 +119,7 @@ pub fn terminal_width() -> Option<usize> {
 /// The table, each column as wide as its widest cell. Where the whole is wider than `width`, the widest columns are cut.
 pub fn table(rows: &[Row], colours: bool, width: Option<usize>) -> String {
     let cells: Vec<[String; 9]> = rows.iter().map(Row::cells).collect();
-    let mut widths = HEADS.map(|head| head.width());
+    let mut widths = HEADS.map(UnicodeWidthStr::width);
     for row in &cells {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.width());

@@ -29,7 +29,7 @@ pub struct Query {
 
 /// A Tempo API.
 pub struct Client {
-    client: reqwest::Client,
+    http: reqwest::Client,
     base: reqwest::Url,
     tenant: Option<String>,
 }
@@ -45,7 +45,7 @@ impl Client {
             bail!("--url must start with http:// or https:// and name a host");
         }
         let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
-        Ok(Self { client, base, tenant: tenant.map(str::to_owned) })
+        Ok(Self { http: client, base, tenant: tenant.map(str::to_owned) })
     }
 
     /// The rows, newest first.
@@ -55,7 +55,7 @@ impl Client {
     pub async fn search(&self, query: &Query) -> anyhow::Result<Vec<Row>> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/api/search", self.base.path().trim_end_matches('/')));
-        let mut request = self.client.get(url).query(&[
+        let mut request = self.http.get(url).query(&[
             ("q", query.traceql.as_str()),
             ("limit", &query.limit.to_string()),
             ("spss", "1"),
@@ -99,7 +99,7 @@ struct Answer {
 #[serde(rename_all = "camelCase")]
 struct Trace {
     #[serde(rename = "traceID")]
-    trace_id: String,
+    id: String,
     #[serde(default)]
     span_sets: Vec<SpanSet>,
 }
@@ -128,7 +128,7 @@ fn row(trace: Trace) -> Option<Row> {
     let span = trace.span_sets.into_iter().flat_map(|set| set.spans).next()?;
     let attributes = span.attributes.into_iter().filter_map(|a| Some((a.key, scalar(a.value)?))).collect();
     // Search results lose leading zeros of a trace id.
-    let trace_id = format!("{:0>32}", trace.trace_id);
+    let trace_id = format!("{:0>32}", trace.id);
     Some(Row { trace_id, start_unix_ns: unsigned(&span.start_time_unix_nano)?, attributes })
 }
 

@@ -214,7 +214,7 @@ mod tests {
 
     /// A message with a row that ended now, one that ended an hour ago, an attempt, a marker, and a field that is stripped.
     fn message(now: SystemTime) -> Sanitized {
-        let end_ns = now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let end_ns = u64::try_from(now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos()).unwrap();
         let span = |n: u8, kind: &str, end_ns: u64, more: &[(&str, &str)]| {
             let attributes: Vec<_> = [("codex_pooler.record.kind", kind), ("codex_pooler.pool.slug", "core")]
                 .iter()

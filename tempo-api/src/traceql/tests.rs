@@ -302,7 +302,7 @@ proptest! {
             test: Test::Is(ValueTest::Equal(Literal::Text(text.clone()))),
         }));
         prop_assert_eq!(&query(&format!("{{ span.x = `{text}` }}")).map(|query| query.filter), &expected);
-        let escaped: String = text.chars().map(|c| format!("\\U{:08x}", u32::from(c))).collect();
+        let escaped = text.chars().map(|c| format!("\\U{:08x}", u32::from(c))).collect::<Vec<_>>().concat();
         prop_assert_eq!(&query(&format!("{{ span.x = \"{escaped}\" }}")).map(|query| query.filter), &expected);
     }
 }

@@ -1,5 +1,7 @@
 //! Tempo's messages as a strict decoder knows them: any key that is not listed here fails, as it does in Grafana.
 
+#![allow(clippy::struct_field_names, clippy::enum_variant_names, reason = "the names are Tempo's")]
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};

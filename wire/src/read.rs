@@ -1,0 +1,199 @@
+//! A strict cursor over the fields of one protobuf message.
+
+/// Why bytes are no message. The text is constant: it never repeats what was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A number or a field ends after the message does.
+    Truncated,
+    /// A variable-length number has more than 64 bits.
+    Varint,
+    /// A variable-length number is longer than it needs to be. Lenient decoders accept it.
+    Padded,
+    /// A field number is 0 or above 2^29 - 1.
+    FieldNumber,
+    /// A wire type does not exist, ends a group that did not start, or is not the field's.
+    WireType,
+    /// A group starts. Lenient decoders accept it.
+    Group,
+    /// Messages are nested too deeply.
+    Depth,
+    /// A text is not UTF-8.
+    Text,
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "the message ends inside a field",
+            Self::Varint => "a number has more than 64 bits",
+            Self::Padded => "a number is longer than it needs to be",
+            Self::FieldNumber => "a field number is out of range",
+            Self::WireType => "a field has a wrong wire type",
+            Self::Group => "a field is a group",
+            Self::Depth => "messages are nested too deeply",
+            Self::Text => "a text is not utf-8",
+        })
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What a field holds, as far as the wire type tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// An integer, a truth value or an enumeration; what its upper bits mean depends on the field's type.
+    Varint(u64),
+    /// Eight bytes, little endian.
+    Fixed64(u64),
+    /// A text, bytes or a message.
+    Bytes(&'a [u8]),
+    /// Four bytes, little endian.
+    Fixed32(u32),
+}
+
+/// One field, and where it stands in its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// 1 to 2^29 - 1.
+    pub number: u32,
+    /// Its value.
+    pub value: Value<'a>,
+    /// Where its tag starts, in bytes from the message's start.
+    pub start: usize,
+    /// Where its value ends. A value of [`Value::Bytes`] is the last part of this range.
+    pub end: usize,
+}
+
+impl<'a> Field<'a> {
+    /// The value of a text, bytes or message field.
+    #[inline]
+    pub fn bytes(&self) -> Result<&'a [u8], Error> {
+        if let Value::Bytes(bytes) = self.value { Ok(bytes) } else { Err(Error::WireType) }
+    }
+
+    /// The value of a text field.
+    #[inline]
+    pub fn text(&self) -> Result<&'a str, Error> {
+        text(self.bytes()?)
+    }
+
+    /// The value of an integer, truth value or enumeration field.
+    #[inline]
+    pub fn varint(&self) -> Result<u64, Error> {
+        if let Value::Varint(n) = self.value { Ok(n) } else { Err(Error::WireType) }
+    }
+
+    /// The value of a field of eight bytes.
+    #[inline]
+    pub fn fixed64(&self) -> Result<u64, Error> {
+        if let Value::Fixed64(n) = self.value { Ok(n) } else { Err(Error::WireType) }
+    }
+
+    /// The value of a field of four bytes.
+    #[inline]
+    pub fn fixed32(&self) -> Result<u32, Error> {
+        if let Value::Fixed32(n) = self.value { Ok(n) } else { Err(Error::WireType) }
+    }
+}
+
+/// The text in these bytes.
+#[inline]
+pub fn text(bytes: &[u8]) -> Result<&str, Error> {
+    std::str::from_utf8(bytes).map_err(|_| Error::Text)
+}
+
+/// Iterates over the fields of one message. After an error it ends.
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    message: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// Starts at the first field of `message`, which is the content alone, without a length before it.
+    #[inline]
+    #[must_use]
+    pub fn new(message: &'a [u8]) -> Self {
+        Self { message, at: 0 }
+    }
+
+    #[inline]
+    fn field(&mut self) -> Result<Field<'a>, Error> {
+        let start = self.at;
+        let tag = self.number()?;
+        let number = u32::try_from(tag >> 3).ok().filter(|n| (1..1 << 29).contains(n)).ok_or(Error::FieldNumber)?;
+        let value = match tag & 7 {
+            0 => Value::Varint(self.number()?),
+            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
+            2 => {
+                let length = usize::try_from(self.number()?).map_err(|_| Error::Truncated)?;
+                Value::Bytes(self.take(length)?)
+            }
+            3 => return Err(Error::Group),
+            5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
+            _ => return Err(Error::WireType),
+        };
+        Ok(Field { number, value, start, end: self.at })
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
+        let end = self.at.checked_add(length).ok_or(Error::Truncated)?;
+        let taken = self.message.get(self.at..end).ok_or(Error::Truncated)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        self.take(N)?.try_into().map_err(|_| Error::Truncated)
+    }
+
+    #[inline]
+    fn number(&mut self) -> Result<u64, Error> {
+        match self.message.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    /// A number of two bytes or more: seven bits each, the lowest first, the top bit says that another byte follows.
+    fn long_number(&mut self) -> Result<u64, Error> {
+        let mut number = 0;
+        for index in 0..10 {
+            let byte = *self.message.get(self.at + index).ok_or(Error::Truncated)?;
+            number |= u64::from(byte & 0x7f) << (7 * index);
+            if byte < 0x80 {
+                // Nine bytes hold 63 bits.
+                if index == 9 && byte > 1 {
+                    return Err(Error::Varint);
+                }
+                if index > 0 && byte == 0 {
+                    return Err(Error::Padded);
+                }
+                self.at += index + 1;
+                return Ok(number);
+            }
+        }
+        Err(Error::Varint)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Field<'a>, Error>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.message.len() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_err() {
+            self.at = self.message.len();
+        }
+        Some(field)
+    }
+}

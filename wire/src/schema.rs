@@ -1,0 +1,58 @@
+//! Message types as tables, and the walk that holds bytes against them.
+
+use crate::read::{Error, Fields, text};
+
+/// How many messages may be nested around a field, the outermost one not counted. Prost's limit.
+pub const MAX_DEPTH: usize = 100;
+
+/// What a field of a message type holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// An integer, a truth value or an enumeration.
+    Varint,
+    /// Eight bytes.
+    Fixed64,
+    /// Four bytes.
+    Fixed32,
+    /// Any bytes.
+    Bytes,
+    /// UTF-8.
+    Text,
+    /// A message of this type.
+    Message(&'static Message),
+}
+
+/// A message type: the numbers and kinds of its fields.
+#[derive(Debug)]
+pub struct Message {
+    /// In the order of the numbers.
+    pub fields: &'static [(u32, Kind)],
+}
+
+/// Whether a decoder would accept `content` as a message of this type, `depth` messages deep. Unknown fields are skipped, their content
+/// is not looked at; so a message that passes can still hold anything in them.
+///
+/// Takes time in proportion to the length of `content`, and stack for [`MAX_DEPTH`] calls.
+pub fn validate(content: &[u8], message: &Message, depth: usize) -> Result<(), Error> {
+    for field in Fields::new(content) {
+        let field = field?;
+        match message.fields.iter().find(|(number, _)| *number == field.number).map(|(_, kind)| kind) {
+            Some(Kind::Varint) => field.varint().map(drop)?,
+            Some(Kind::Fixed64) => field.fixed64().map(drop)?,
+            Some(Kind::Fixed32) => field.fixed32().map(drop)?,
+            Some(Kind::Bytes) => field.bytes().map(drop)?,
+            Some(Kind::Text) => text(field.bytes()?).map(drop)?,
+            Some(Kind::Message(inner)) => {
+                let content = field.bytes()?;
+                if depth >= MAX_DEPTH {
+                    return Err(Error::Depth);
+                }
+                validate(content, inner, depth + 1)?;
+            }
+            // Prost counts skipping a field as one more level.
+            None if depth >= MAX_DEPTH => return Err(Error::Depth),
+            None => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Appends protobuf fields to a buffer, numbers and lengths in their shortest form.
+
+/// How many bytes a number takes.
+#[inline]
+#[must_use]
+pub const fn varint_len(n: u64) -> usize {
+    // Seven bits a byte; zero takes one.
+    (64 - (n | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// A number.
+#[inline]
+pub fn varint(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        out.push((n & 0x7f) as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+/// An integer, truth value or enumeration field.
+pub fn varint_field(out: &mut Vec<u8>, number: u32, n: u64) {
+    tag(out, number, 0);
+    varint(out, n);
+}
+
+/// A text, bytes or message field.
+pub fn bytes_field(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    tag(out, number, 2);
+    varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// A field of four bytes.
+pub fn fixed32_field(out: &mut Vec<u8>, number: u32, n: u32) {
+    tag(out, number, 5);
+    out.extend_from_slice(&n.to_le_bytes());
+}
+
+fn tag(out: &mut Vec<u8>, number: u32, wire_type: u64) {
+    varint(out, u64::from(number) << 3 | wire_type);
+}
