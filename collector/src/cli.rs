@@ -29,7 +29,7 @@ const MAX_STORE_MIB: u64 = 10 * 1024;
   pooler-otel requests --id 0b5a2f0e        by a row id, correlation id, trace id, or a piece of one")]
 pub struct Cli {
     /// How much is logged on standard error.
-    #[arg(long, global = true, value_enum, default_value = "info", env = "POOLER_OTEL_LOG_LEVEL")]
+    #[arg(long, global = true, value_enum, default_value = "info", env = "POOLER_OTEL_LOG_LEVEL", hide_env_values = true)]
     pub log_level: LogLevel,
     /// What to do.
     #[command(subcommand)]
@@ -52,16 +52,16 @@ pub enum Command {
 #[expect(clippy::struct_field_names, reason = "the fields are the flags' names")]
 pub struct ListenArgs {
     /// Address of OTLP/gRPC; port 0 takes any free one.
-    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, OTLP_GRPC_PORT), env = "POOLER_OTEL_OTLP_GRPC_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, OTLP_GRPC_PORT), env = "POOLER_OTEL_OTLP_GRPC_LISTEN", hide_env_values = true)]
     pub otlp_grpc_listen: SocketAddr,
     /// Address of OTLP/HTTP.
-    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, OTLP_HTTP_PORT), env = "POOLER_OTEL_OTLP_HTTP_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, OTLP_HTTP_PORT), env = "POOLER_OTEL_OTLP_HTTP_LISTEN", hide_env_values = true)]
     pub otlp_http_listen: SocketAddr,
     /// Address of the Tempo API.
-    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, TEMPO_PORT), env = "POOLER_OTEL_TEMPO_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, TEMPO_PORT), env = "POOLER_OTEL_TEMPO_LISTEN", hide_env_values = true)]
     pub tempo_listen: SocketAddr,
     /// Address of /metrics, /livez and /readyz.
-    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, METRICS_PORT), env = "POOLER_OTEL_METRICS_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, METRICS_PORT), env = "POOLER_OTEL_METRICS_LISTEN", hide_env_values = true)]
     pub metrics_listen: SocketAddr,
 }
 
@@ -69,10 +69,10 @@ pub struct ListenArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ForwardArgs {
     /// Send every sanitized message on to this OTLP endpoint, too.
-    #[arg(long, value_name = "URL", env = "POOLER_OTEL_FORWARD_ENDPOINT")]
+    #[arg(long, value_name = "URL", env = "POOLER_OTEL_FORWARD_ENDPOINT", hide_env_values = true)]
     pub forward_endpoint: Option<String>,
     /// Protocol of that endpoint.
-    #[arg(long, value_enum, default_value = "grpc", env = "POOLER_OTEL_FORWARD_PROTOCOL")]
+    #[arg(long, value_enum, default_value = "grpc", env = "POOLER_OTEL_FORWARD_PROTOCOL", hide_env_values = true)]
     pub forward_protocol: ForwardProtocol,
 }
 
@@ -91,13 +91,13 @@ impl ForwardArgs {
   pooler-otel serve --forward-endpoint http://127.0.0.1:14317        on to a Tempo or a Collector, too")]
 pub struct ServeArgs {
     /// Folder of the embedded store [default: pooler-otel in the user's data folder].
-    #[arg(long, value_name = "FOLDER", env = "POOLER_OTEL_DATA_DIR")]
+    #[arg(long, value_name = "FOLDER", env = "POOLER_OTEL_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<PathBuf>,
     /// How long a request is kept, such as 12h or 30d.
-    #[arg(long, value_name = "DURATION", default_value = RETENTION, value_parser = parse_duration, env = "POOLER_OTEL_RETENTION")]
+    #[arg(long, value_name = "DURATION", default_value = RETENTION, value_parser = parse_duration, env = "POOLER_OTEL_RETENTION", hide_env_values = true)]
     pub retention: Duration,
     /// How large the store may become, in MiB; beyond that the oldest requests go first.
-    #[arg(long, value_name = "MIB", default_value_t = MAX_STORE_MIB, env = "POOLER_OTEL_MAX_STORE_MIB")]
+    #[arg(long, value_name = "MIB", default_value_t = MAX_STORE_MIB, env = "POOLER_OTEL_MAX_STORE_MIB", hide_env_values = true)]
     pub max_store_mib: u64,
     /// Where to listen.
     #[command(flatten)]
@@ -145,10 +145,10 @@ fn default_data_dir() -> Option<PathBuf> {
   pooler-otel requests --url https://tempo.example.com --tenant team-a")]
 pub struct RequestsArgs {
     /// Base URL of the Tempo API: the embedded store's, or a real Tempo's.
-    #[arg(long, value_name = "URL", default_value_t = format!("http://127.0.0.1:{TEMPO_PORT}"), env = "POOLER_OTEL_URL")]
+    #[arg(long, value_name = "URL", default_value_t = format!("http://127.0.0.1:{TEMPO_PORT}"), env = "POOLER_OTEL_URL", hide_env_values = true)]
     pub url: String,
     /// Tenant of a multi-tenant Tempo, sent as `X-Scope-OrgID`.
-    #[arg(long, value_name = "TENANT", env = "POOLER_OTEL_TENANT")]
+    #[arg(long, value_name = "TENANT", env = "POOLER_OTEL_TENANT", hide_env_values = true)]
     pub tenant: Option<String>,
     /// Pool, by slug.
     #[arg(long, value_name = "SLUG")]

@@ -16,6 +16,7 @@
 
 pub mod check;
 mod detect;
+pub mod fast;
 mod reference;
 mod report;
 mod sanitized;

@@ -12,13 +12,13 @@ use crate::Report;
 use crate::check::{Value, check, check_name, fallback};
 
 /// Bits of a span's or link's flags that OTLP defines: the W3C trace flags, and whether the parent is remote.
-const DEFINED_FLAGS: u32 = 0x3ff;
+pub(crate) const DEFINED_FLAGS: u32 = 0x3ff;
 /// Span kinds that OTLP defines: 0 (unspecified) to 5 (consumer).
-const SPAN_KINDS: std::ops::RangeInclusive<i32> = 0..=5;
+pub(crate) const SPAN_KINDS: std::ops::RangeInclusive<i32> = 0..=5;
 /// Status codes that OTLP defines: 0 (unset) to 2 (error).
-const STATUS_CODES: std::ops::RangeInclusive<i32> = 0..=2;
+pub(crate) const STATUS_CODES: std::ops::RangeInclusive<i32> = 0..=2;
 /// A row has at most one link, to its client's context.
-const MAX_LINKS: usize = 1;
+pub(crate) const MAX_LINKS: usize = 1;
 
 pub(crate) fn traces(request: ExportTraceServiceRequest) -> (ExportTraceServiceRequest, Report) {
     let mut report = Report::default();

@@ -6,7 +6,7 @@ use contract::{RecordKind, attr, limits};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, named_params, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, named_params, params};
 use sanitizer::{Sanitized, view};
 
 use crate::columns::Column;
@@ -60,7 +60,7 @@ impl<'a> TraceRow<'a> {
 impl Writer {
     /// Writes all the messages in one transaction: all of them, or none.
     pub(crate) fn write<'a>(&mut self, messages: impl Iterator<Item = &'a Sanitized>) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction()?;
+        let transaction = self.begin()?;
         for message in messages {
             for (resource, span) in message.spans() {
                 put(&transaction, resource, span)?;
@@ -75,7 +75,7 @@ impl Writer {
         let gone_before = sql_ns(now.saturating_sub(nanoseconds(limits::OPEN_GONE_AFTER)));
         let old_before = sql_ns(now.saturating_sub(nanoseconds(self.retention)));
         let full = self.used_bytes()? > self.max_bytes;
-        let transaction = self.connection.transaction()?;
+        let transaction = self.begin()?;
         let delete = |which: &str, before: i64| {
             let sql = format!("DELETE FROM traces WHERE id IN (SELECT id FROM traces WHERE {which} LIMIT ?2)");
             transaction.prepare_cached(&sql)?.execute(params![before, STEP_TRACES]).map(|n| n as u64)
@@ -101,6 +101,11 @@ impl Writer {
         };
         transaction.commit()?;
         Ok(swept)
+    }
+
+    /// Begins with the write lock: one that is asked for later, after a read, is not waited for.
+    fn begin(&mut self) -> rusqlite::Result<Transaction<'_>> {
+        self.connection.transaction_with_behavior(TransactionBehavior::Immediate)
     }
 
     /// Whether a step that did this much has left something to do.

@@ -245,6 +245,12 @@ async fn odd_markers_do_no_harm() {
     fixture.write(vec![row.span(), nameless, intruder]).await;
     assert_eq!(fixture.row(&row).unwrap(), row.span());
     assert_eq!(text(&fixture.row(&other).unwrap(), attr::REQUEST_STATUS), Some("in_progress"));
+    // Markers of one request belong in one trace. One that comes in another trace still leaves one marker.
+    for sequence in [2, 3] {
+        fixture.write(vec![Span { trace_id: vec![sequence; 16], ..other.marker(sequence.into()) }]).await;
+    }
+    let markers = Scan { records: Records::Markers, ..Scan::all(deadline()) };
+    assert_eq!(texts(&fixture.reader(), &markers, Column::Status).len(), 1);
 }
 
 /// Guarantees: a scan is newest first, whatever the order of arrival, stops where it is told to, and its conditions hold.

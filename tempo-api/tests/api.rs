@@ -174,7 +174,8 @@ async fn the_request_log_is_found() {
 /// Guarantees: a search that columns answer finds the same as one that has to look at every span.
 #[tokio::test]
 async fn columns_and_spans_agree() {
-    let fixture = Fixture::new(spans(&rows())).await;
+    let rows = rows();
+    let fixture = Fixture::new(spans(&rows)).await;
     let conditions = [
         "span.codex_pooler.pool.slug = \"eu-lab\"",
         "span.codex_pooler.pool.slug != \"eu-lab\"",
@@ -191,9 +192,11 @@ async fn columns_and_spans_agree() {
         "duration >= 2500ms",
         "status = error",
     ];
+    let admitted = ["=", "!=", "<", "<=", ">", ">="]
+        .map(|operator| format!("span.codex_pooler.request.admitted_ms {operator} {}", rows[2].admitted_ms));
     let kind = "span.codex_pooler.record.kind = \"request\"";
     let ids = |found: &SearchResponse| found.traces.iter().map(|trace| trace.trace_id.clone()).collect::<Vec<_>>();
-    for condition in conditions {
+    for condition in conditions.map(str::to_owned).into_iter().chain(admitted) {
         let pushed = fixture.search(&format!("{{ {kind} && {condition} }}"), "").await;
         // An alternative that never holds keeps every comparison from being required.
         let plain = fixture.search(&format!("{{ false || {kind} && {condition} }}"), "").await;
@@ -211,6 +214,12 @@ async fn other_searches_find_what_is_there() {
     assert_eq!(found.traces.len(), 5);
     let span = &found.traces[0].span_sets[0].spans[0];
     assert_eq!((span.name.as_str(), span.shown()), ("chat m5", vec!["kind=client".to_owned()]));
+
+    // An attempt on an account that is not the row's.
+    let other = Row { account: "Aurora seat 9".to_owned(), ..rows[0].clone() };
+    fixture.write(vec![other.attempt(2, AttemptStatus::RetryableFailed)]).await;
+    let found = fixture.search("{ span.codex_pooler.upstream.account.label = \"Aurora seat 9\" }", "").await;
+    assert_eq!(found.traces.iter().map(|trace| &trace.trace_id).collect::<Vec<_>>(), [&rows[0].trace_id_text()]);
 
     let found = fixture.search("{ span.codex_pooler.record.kind = \"in_progress\" }", "").await;
     assert_eq!(found.traces.len(), 1);
@@ -312,7 +321,8 @@ async fn traces_are_found_by_id() {
 /// Guarantees: tags are listed by scope, with the intrinsics; values have types, honour `q`, and an incomplete `q` narrows nothing.
 #[tokio::test]
 async fn tags_and_values_are_listed() {
-    let fixture = Fixture::new(spans(&rows())).await;
+    let rows = rows();
+    let fixture = Fixture::new(spans(&rows)).await;
     let tags: Tags = fixture.json("/api/v2/search/tags?limit=5000").await;
     let scope = |name: &str| tags.scopes.iter().find(|scope| scope.name == name).unwrap().tags.clone();
     assert!(scope("span").iter().any(|tag| tag == attr::POOL_SLUG) && scope("intrinsic").iter().any(|tag| tag == "status"));
@@ -344,6 +354,11 @@ async fn tags_and_values_are_listed() {
             "span.codex_pooler.pool.slug",
             "{ span.codex_pooler.pool.slug = ".to_owned(),
             vec!["string core-agents", "string eu-lab"],
+        ),
+        (
+            "span.codex_pooler.request.model",
+            format!("{{ {kind} && span.codex_pooler.request.admitted_ms > {} }}", rows[3].admitted_ms),
+            vec!["string m5", "string m6"],
         ),
         ("resource.service.name", String::new(), vec!["string codex-pooler"]),
         (".service.name", String::new(), vec!["string codex-pooler"]),

@@ -8,11 +8,12 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::metrics::Scrape;
-use crate::send;
+use crate::{DEADLINE, POLL, send};
 
 /// Most bytes of one stream that are kept; a test prints far less.
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
@@ -94,18 +95,21 @@ impl Serve {
         Scrape::parse(&reply.text())
     }
 
-    /// Waits until nothing is queued in any branch, then checks that nothing was lost without being counted.
+    /// Waits until nothing is queued in any branch and every equation of [`Scrape::conservation`] holds: a scrape can come between two counts
+    /// of the same span.
     ///
     /// # Panics
-    /// With the equations that do not hold.
+    /// With the equations that still do not hold at the deadline.
     pub fn assert_conserved(&self) {
-        let scrape = crate::wait_for("empty queues", || {
+        let start = Instant::now();
+        loop {
             let scrape = self.scrape();
-            // Exactly zero: a gauge that counts spans.
-            (scrape.sum("pooler_otel_branch_queued_spans", &[]).abs() < 0.5).then_some(scrape)
-        });
-        if let Err(broken) = scrape.conservation() {
-            panic!("{broken}");
+            let queued = scrape.count("pooler_otel_branch_queued_spans", &[]);
+            match scrape.conservation() {
+                Ok(()) if queued == 0 => return,
+                result => assert!(start.elapsed() < DEADLINE, "{queued} spans are queued; {result:?}"),
+            }
+            std::thread::sleep(POLL);
         }
     }
 

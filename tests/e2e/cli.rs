@@ -50,7 +50,7 @@ fn the_table_has_nine_columns() {
     assert_eq!(lines.len(), 3, "{table}");
     assert_eq!(
         lines[0],
-        ["STATUS", "TIME", "UPSTREAM ACCOUNT", "PLAN", "MODEL / API KEY", "TRANSPORT", "ROUTE", "USAGE", "ERRORS"]
+        ["STATUS", "TIME (UTC) AND ID", "UPSTREAM ACCOUNT", "PLAN", "MODEL / API KEY", "TRANSPORT", "ROUTE", "USAGE", "ERRORS"]
     );
     let columns = |line: &[String]| [&line[0..1], &line[2..]].concat();
     assert_eq!(
@@ -67,7 +67,7 @@ fn the_table_has_nine_columns() {
         ]
     );
     assert_eq!(columns(&lines[2])[6..], ["50.1k tokens · 41k cached · $0.0331", "–"]);
-    assert!(lines[1][1].ends_with(" UTC a0000002"), "{}", lines[1][1]);
+    assert!(lines[1][1].ends_with(" a0000002"), "{}", lines[1][1]);
     assert_eq!(text(&printed.stderr), "");
 }
 

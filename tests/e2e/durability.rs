@@ -4,6 +4,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use prost::Message as _;
 use testkit::otlp::{self, Row};
@@ -26,12 +27,14 @@ fn acknowledged_requests_survive_a_kill() {
     let numbers = AtomicU32::new(1);
     let acknowledged = Mutex::new(Vec::<Row>::new());
     for round in 1..=ROUNDS {
-        let serve = Mutex::new(Serve::start(BINARY, folder.path(), &[]));
-        let (grpc, http) = (serve.lock().unwrap().otlp_grpc(), serve.lock().unwrap().otlp_http());
+        let serve = Serve::start(BINARY, folder.path(), &[]);
+        let (grpc, http) = (serve.otlp_grpc(), format!("{}/v1/traces", serve.otlp_http()));
+        let serve = Mutex::new(serve);
         // The round ends with one acknowledgement, at another moment of the work every time.
         let left = AtomicUsize::new(round);
+        let started = Instant::now();
         let sender = |sender: usize| {
-            while left.load(Ordering::Acquire) > 0 {
+            while left.load(Ordering::Acquire) > 0 && started.elapsed() < testkit::DEADLINE {
                 let first = numbers.fetch_add(ROWS_IN_MESSAGE, Ordering::Relaxed);
                 let rows: Vec<Row> = (first..first + ROWS_IN_MESSAGE).map(Row::numbered).collect();
                 let message = otlp::request(rows.iter().map(Row::span).collect());
@@ -39,7 +42,7 @@ fn acknowledged_requests_survive_a_kill() {
                     send::grpc(&grpc, message, false).is_ok()
                 } else {
                     let headers = [("content-type", send::PROTOBUF)];
-                    let reply = send::try_post(&format!("{http}/v1/traces"), &headers, &message.encode_to_vec());
+                    let reply = send::try_post(&http, &headers, &message.encode_to_vec());
                     reply.is_some_and(|reply| reply.status == 200)
                 };
                 if stored {

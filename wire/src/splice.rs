@@ -94,6 +94,7 @@ impl<'a> Splice<'a> {
     }
 
     /// Leaves a nested message.
+    #[allow(clippy::needless_pass_by_value, reason = "a frame ends here")]
     pub fn close(&mut self, frame: Frame) {
         if self.edits.len() == frame.edits + 1 {
             self.edits.truncate(frame.edits);
@@ -108,6 +109,7 @@ impl<'a> Splice<'a> {
     }
 
     /// Leaves a nested message and forgets its edits: for one that goes as a whole.
+    #[allow(clippy::needless_pass_by_value, reason = "a frame ends here")]
     pub fn forget(&mut self, frame: Frame) {
         self.edits.truncate(frame.edits);
         self.put.truncate(frame.put);

@@ -12,10 +12,10 @@ pub const fn varint_len(n: u64) -> usize {
 #[inline]
 pub fn varint(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
-        out.push((n & 0x7f) as u8 | 0x80);
+        out.push(n.to_le_bytes()[0] | 0x80);
         n >>= 7;
     }
-    out.push(n as u8);
+    out.push(n.to_le_bytes()[0]);
 }
 
 /// An integer, truth value or enumeration field.

@@ -266,6 +266,9 @@ struct RawRecord {
     record_kind: Option<String>,
     name: String,
     fallback_name: String,
+    /// The attributes of the span's group are there only where they say something new.
+    #[serde(default)]
+    partial: bool,
 }
 
 #[derive(Deserialize)]
@@ -332,7 +335,7 @@ impl Registry {
         let groups: BTreeMap<&str, &[RawUse]> =
             file.attribute_groups.iter().map(|g| (g.id.as_str(), g.attributes.as_slice())).collect();
         let resource = groups.get("codex_pooler.resource").context("the group codex_pooler.resource is missing")?;
-        let resource = resolve(resource, &groups, &attributes)?.into_iter().collect();
+        let resource = resolve(resource, &groups, &attributes, false)?.into_iter().collect();
         let mut spans = Vec::new();
         for raw in &file.spans {
             let record = &raw.annotations.codex_pooler;
@@ -344,7 +347,7 @@ impl Registry {
                 name_note: raw.name.note.clone(),
                 name_pattern: expand(&record.name, &attributes, &patterns).with_context(|| raw.r#type.clone())?,
                 fallback_name: record.fallback_name.clone(),
-                attributes: resolve(&raw.attributes, &groups, &attributes).with_context(|| raw.r#type.clone())?,
+                attributes: resolve(&raw.attributes, &groups, &attributes, record.partial).with_context(|| raw.r#type.clone())?,
             });
         }
         let metrics = file.metrics.into_iter().map(|raw| metric(raw, &attributes)).collect::<Result<_>>()?;
@@ -519,35 +522,44 @@ fn check_attributes(attributes: &BTreeMap<String, Attribute>) -> Result<()> {
     Ok(())
 }
 
+/// The attributes of a list, groups expanded. An attribute that is named on the list itself wins over the same one of a group.
 fn resolve(
     uses: &[RawUse],
     groups: &BTreeMap<&str, &[RawUse]>,
     attributes: &BTreeMap<String, Attribute>,
+    partial: bool,
 ) -> Result<BTreeMap<String, Level>> {
-    let mut resolved = BTreeMap::new();
+    let mut named = BTreeMap::new();
+    let mut grouped = BTreeMap::new();
     for item in uses {
         match (&item.r#ref, &item.ref_group) {
             (Some(key), None) => {
                 ensure!(attributes.contains_key(key), "{key}: neither ours nor in the lock");
-                let level = match &item.requirement_level {
-                    Some(RawLevel::Name(level)) if level == "required" => Level::Required,
-                    Some(RawLevel::Name(level)) if ["recommended", "opt_in"].contains(&level.as_str()) => Level::Optional,
-                    Some(RawLevel::Condition(condition)) if condition.contains_key("conditionally_required") => Level::Optional,
-                    None => Level::Optional,
-                    _ => bail!("{key}: unknown requirement level"),
-                };
-                ensure!(resolved.insert(key.clone(), level).is_none(), "{key}: used twice");
+                let level = level(item.requirement_level.as_ref()).with_context(|| key.clone())?;
+                ensure!(named.insert(key.clone(), level).is_none(), "{key}: used twice");
             }
             (None, Some(group)) => {
                 let group = groups.get(group.as_str()).with_context(|| format!("no group {group}"))?;
-                for (key, level) in resolve(group, groups, attributes)? {
-                    ensure!(resolved.insert(key.clone(), level).is_none(), "{key}: used twice");
+                for (key, level) in resolve(group, groups, attributes, false)? {
+                    let level = if partial { Level::Optional } else { level };
+                    ensure!(grouped.insert(key.clone(), level).is_none(), "{key}: in two groups");
                 }
             }
             _ => bail!("an attribute use has ref or ref_group"),
         }
     }
-    Ok(resolved)
+    grouped.extend(named);
+    Ok(grouped)
+}
+
+fn level(level: Option<&RawLevel>) -> Result<Level> {
+    match level {
+        Some(RawLevel::Name(level)) if level == "required" => Ok(Level::Required),
+        Some(RawLevel::Name(level)) if ["recommended", "opt_in"].contains(&level.as_str()) => Ok(Level::Optional),
+        Some(RawLevel::Condition(condition)) if condition.contains_key("conditionally_required") => Ok(Level::Optional),
+        None => Ok(Level::Optional),
+        _ => bail!("unknown requirement level"),
+    }
 }
 
 fn metric(raw: RawMetric, attributes: &BTreeMap<String, Attribute>) -> Result<Metric> {

@@ -40,7 +40,7 @@ class Row:
 
     def columns(self):
         """The nine columns as the request log shows them."""
-        admitted = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.admitted_ms // 1000))
+        admitted = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(self.admitted_ms // 1000))
         return {
             "status": "Failed" if self.failed else "Succeeded",
             "time": admitted,

@@ -1,0 +1,329 @@
+//! The fast sanitizer: decides on the bytes, without decoding. A message in which nothing has to change goes on as it came, byte by byte;
+//! another one is copied once, around what is cut out and put in.
+//!
+//! It is an optimisation of the reference and has no opinion of its own. What it cannot allow at a glance, the reference's
+//! [`check`](crate::check) judges, so that every refusal and its reason come from there; and a message that is legal but
+//! unlike anything that an OpenTelemetry SDK writes, it leaves to the reference as a whole:
+//!
+//! - a field that may occur once and occurs twice, a value with two types at once;
+//! - numbers padded with zero bits, groups, and numbers with more bits than their field has, all of which can hide bytes in a message;
+//! - fields that OTLP does not define inside a list value (elsewhere they are cut out);
+//! - more than [`MAX_ATTRIBUTES`] attributes or [`MAX_LINKS`] links in one place.
+//!
+//! Memory is in proportion to the message, and small: nothing is kept of a record but a few words for each of its attributes, and of
+//! a change but its place.
+
+mod attributes;
+mod automaton;
+mod policy;
+mod secret;
+mod span;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use contract::{Place, StripReason, attr};
+use wire::otlp::{
+    entity_ref, export_trace_service_request, instrumentation_scope, key_value, resource, resource_spans, scope_spans,
+};
+use wire::{Field, Fields, Splice, write};
+
+use self::attributes::Attribute;
+use self::policy::Policy;
+use self::span::Entry;
+use self::tally::Tally;
+use crate::{Refused, Report};
+
+/// The most attributes in one place that are dealt with here; the default limit of OpenTelemetry's SDKs.
+pub const MAX_ATTRIBUTES: usize = 128;
+/// The most links of one span that are dealt with here; the default limit of OpenTelemetry's SDKs.
+pub const MAX_LINKS: usize = 128;
+
+/// What became of a message.
+#[derive(Debug)]
+pub enum Fast {
+    /// Nothing has to change: the message that came in goes on.
+    Clean(Report),
+    /// The message without what was stripped and dropped.
+    Rewritten(Bytes, Report),
+    /// For the reference to decide.
+    Slow,
+}
+
+/// Sanitizes an `ExportTraceServiceRequest` in protobuf.
+///
+/// # Errors
+/// [`Refused::Protobuf`] if any part of it cannot be parsed. When the answer is [`Fast::Slow`], it may still turn out to be so.
+pub fn traces(message: &Bytes) -> Result<Fast, Refused> {
+    let mut walk = Walk { policy: Policy::get(), splice: Splice::new(message), tally: Tally::default(), entries: Vec::new() };
+    match walk.request(message) {
+        Ok(()) => {}
+        Err(Stop::Refused) => return Err(Refused::Protobuf),
+        Err(Stop::Slow) => return Ok(Fast::Slow),
+    }
+    let report = walk.tally.into_report();
+    if walk.splice.is_empty() {
+        return Ok(Fast::Clean(report));
+    }
+    Ok(Fast::Rewritten(walk.splice.finish().into(), report))
+}
+
+/// Why the walk ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// No decoder would accept the message.
+    Refused,
+    /// The message is unusual.
+    Slow,
+}
+
+impl From<wire::Error> for Stop {
+    fn from(error: wire::Error) -> Self {
+        match error {
+            wire::Error::Padded | wire::Error::Group => Self::Slow,
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// The content of a nested message, and where it starts in the whole message.
+#[derive(Clone, Copy, Debug)]
+struct Part<'a> {
+    content: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Part<'a> {
+    /// The message in a field of this one.
+    fn inner(self, field: &Field<'a>) -> Result<Self, Stop> {
+        let content = field.bytes()?;
+        Ok(Self { content, at: self.at + field.end - content.len() })
+    }
+
+    /// Where a field of this message stands in the whole message.
+    fn place(self, field: &Field<'_>) -> Range<usize> {
+        self.at + field.start..self.at + field.end
+    }
+
+    fn range(self) -> Range<usize> {
+        self.at..self.at + self.content.len()
+    }
+}
+
+/// The numbers of the fields that occurred, for those that may occur once.
+#[derive(Default)]
+struct Once(u32);
+
+impl Once {
+    /// Numbers of OTLP's fields are below 32.
+    #[inline]
+    fn see(&mut self, number: u32) -> Result<(), Stop> {
+        let bit = 1_u32.checked_shl(number).unwrap_or(0);
+        if self.0 & bit != 0 {
+            return Err(Stop::Slow);
+        }
+        self.0 |= bit;
+        Ok(())
+    }
+}
+
+/// One message on its way.
+struct Walk<'a> {
+    policy: &'static Policy,
+    splice: Splice<'a>,
+    tally: Tally,
+    /// What has to be looked at in the record at hand. Kept for its memory alone.
+    entries: Vec<Entry<'a>>,
+}
+
+impl<'a> Walk<'a> {
+    fn request(&mut self, message: &'a [u8]) -> Result<(), Stop> {
+        let part = Part { content: message, at: 0 };
+        for field in Fields::new(message) {
+            let field = field?;
+            if field.number != export_trace_service_request::RESOURCE_SPANS || !self.resource_spans(part.inner(&field)?)? {
+                self.splice.cut(part.place(&field));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a span is left: an empty group says nothing.
+    fn resource_spans(&mut self, part: Part<'a>) -> Result<bool, Stop> {
+        let frame = self.splice.open(part.range());
+        let (mut once, mut any) = (Once::default(), false);
+        for field in Fields::new(part.content) {
+            let field = field?;
+            let keep = match field.number {
+                resource_spans::RESOURCE => {
+                    once.see(field.number)?;
+                    self.resource(part.inner(&field)?)?;
+                    true
+                }
+                resource_spans::SCOPE_SPANS => {
+                    let keep = self.scope_spans(part.inner(&field)?)?;
+                    any |= keep;
+                    keep
+                }
+                resource_spans::SCHEMA_URL => {
+                    once.see(field.number)?;
+                    self.schema_url(field.text()?)
+                }
+                _ => false,
+            };
+            if !keep {
+                self.splice.cut(part.place(&field));
+            }
+        }
+        self.leave(frame, any);
+        Ok(any)
+    }
+
+    fn scope_spans(&mut self, part: Part<'a>) -> Result<bool, Stop> {
+        let frame = self.splice.open(part.range());
+        let (mut once, mut any) = (Once::default(), false);
+        for field in Fields::new(part.content) {
+            let field = field?;
+            let keep = match field.number {
+                scope_spans::SCOPE => {
+                    once.see(field.number)?;
+                    self.scope(part, &field)?;
+                    true
+                }
+                scope_spans::SPANS => {
+                    let keep = self.span(part.inner(&field)?)?;
+                    any |= keep;
+                    keep
+                }
+                scope_spans::SCHEMA_URL => {
+                    once.see(field.number)?;
+                    self.schema_url(field.text()?)
+                }
+                _ => false,
+            };
+            if !keep {
+                self.splice.cut(part.place(&field));
+            }
+        }
+        self.leave(frame, any);
+        Ok(any)
+    }
+
+    fn leave(&mut self, frame: wire::Frame, keep: bool) {
+        if keep {
+            self.splice.close(frame);
+        } else {
+            self.splice.forget(frame);
+        }
+    }
+
+    fn schema_url(&mut self, url: &str) -> bool {
+        let keep = url.is_empty() || url == contract::SCHEMA_URL;
+        if !keep {
+            self.tally.strip(Place::SchemaUrl, StripReason::NotAllowed);
+        }
+        keep
+    }
+
+    fn resource(&mut self, part: Part<'a>) -> Result<(), Stop> {
+        /// Around an attribute are the request, the group and the resource.
+        const ATTRIBUTE_DEPTH: usize = 3;
+        let frame = self.splice.open(part.range());
+        let mut once = Once::default();
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
+        for field in Fields::new(part.content) {
+            let field = field?;
+            match field.number {
+                resource::ATTRIBUTES => {
+                    if entries.len() >= MAX_ATTRIBUTES {
+                        return Err(Stop::Slow);
+                    }
+                    let attribute = Attribute::parse(field.bytes()?, ATTRIBUTE_DEPTH, self.policy)?;
+                    entries.push(Entry::attribute(part.place(&field), attribute));
+                }
+                resource::DROPPED_ATTRIBUTES_COUNT => {
+                    once.see(field.number)?;
+                    if self.strip_count(&field)? {
+                        entries.push(Entry::cut(part.place(&field)));
+                    }
+                }
+                resource::ENTITY_REFS => {
+                    wire::validate(field.bytes()?, &entity_ref::MESSAGE, ATTRIBUTE_DEPTH)?;
+                    self.tally.strip(Place::EntityRef, StripReason::NotAllowed);
+                    Entry::push_cut(&mut entries, part.place(&field));
+                }
+                _ => Entry::push_cut(&mut entries, part.place(&field)),
+            }
+        }
+        self.attributes(&entries, self.policy.resource, Place::ResourceAttribute)?;
+        self.entries = entries;
+        self.splice.close(frame);
+        Ok(())
+    }
+
+    /// Whether a count has to go: counts of what a sender's SDK dropped say nothing here, and any number can carry a message.
+    fn strip_count(&mut self, field: &Field<'_>) -> Result<bool, Stop> {
+        let strip = span::count(field)? != 0;
+        if strip {
+            self.tally.strip(Place::Number, StripReason::NotAllowed);
+        }
+        Ok(strip)
+    }
+
+    fn scope(&mut self, around: Part<'a>, scope: &Field<'a>) -> Result<(), Stop> {
+        /// Around an attribute are the request, the two groups and the scope.
+        const ATTRIBUTE_DEPTH: usize = 4;
+        let (mut once, mut exact) = (Once::default(), true);
+        let (mut name, mut version) = ("", "");
+        for field in Fields::new(scope.bytes()?) {
+            let field = field?;
+            match field.number {
+                instrumentation_scope::NAME => {
+                    once.see(field.number)?;
+                    name = field.text()?;
+                }
+                instrumentation_scope::VERSION => {
+                    once.see(field.number)?;
+                    version = field.text()?;
+                }
+                instrumentation_scope::ATTRIBUTES => {
+                    wire::validate(field.bytes()?, &key_value::MESSAGE, ATTRIBUTE_DEPTH)?;
+                    self.tally.strip(Place::Scope, StripReason::NotAllowed);
+                    exact = false;
+                }
+                instrumentation_scope::DROPPED_ATTRIBUTES_COUNT => {
+                    once.see(field.number)?;
+                    exact &= !self.strip_count(&field)?;
+                }
+                _ => exact = false,
+            }
+        }
+        let ours = name == contract::SCOPE_NAME;
+        // A scope's version is a version, so the rule for the service's version holds for it.
+        let rule = self.policy.number(attr::SERVICE_VERSION.as_bytes()).and_then(|number| self.policy.key(number));
+        let version_passes = match rule {
+            Some(rule) if ours => rule.judge(version.as_bytes())?.is_ok(),
+            _ => false,
+        };
+        for (text, passes) in [(&mut name, ours), (&mut version, version_passes)] {
+            if !text.is_empty() && !passes {
+                self.tally.strip(Place::Scope, StripReason::NotAllowed);
+                *text = "";
+                exact = false;
+            }
+        }
+        if !exact {
+            self.splice.replace(around.place(scope), |out| {
+                let mut content = Vec::new();
+                write::bytes_field(&mut content, instrumentation_scope::NAME, name.as_bytes());
+                write::bytes_field(&mut content, instrumentation_scope::VERSION, version.as_bytes());
+                write::bytes_field(out, scope_spans::SCOPE, &content);
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! A quick look that tells most texts from secrets: it knows for each thing that the detectors look for what a text cannot do without.
+//! Only a text that has all of that is shown to the detectors.
+
+/// Shortest text that the detectors for long tokens, and for card numbers, can hit.
+const LONG_RUN: usize = 40;
+const CARD_DIGITS: usize = 13;
+
+/// Bits for what occurs in a text: one for each letter, 26 for lower case and then 26 for upper case, and these.
+const DIGIT: u64 = 1 << 52;
+const DASH: u64 = 1 << 53;
+const UNDERSCORE: u64 = 1 << 54;
+const DOT: u64 = 1 << 55;
+const COLON: u64 = 1 << 56;
+const SLASH: u64 = 1 << 57;
+const AT: u64 = 1 << 58;
+const EQUALS: u64 = 1 << 59;
+const LOWER: u64 = (1 << 26) - 1;
+
+/// The bits of each byte.
+static BITS: [u64; 256] = {
+    let mut bits = [0; 256];
+    let mut byte = 0_u8;
+    // Those above are outside ASCII, and in no shape.
+    while byte < 128 {
+        bits[byte as usize] = bit(byte);
+        byte += 1;
+    }
+    bits
+};
+
+const fn bit(byte: u8) -> u64 {
+    match byte {
+        b'a'..=b'z' => 1 << (byte - b'a'),
+        b'A'..=b'Z' => 1 << (byte - b'A' + 26),
+        b'0'..=b'9' => DIGIT,
+        b'-' => DASH,
+        b'_' => UNDERSCORE,
+        b'.' => DOT,
+        b':' => COLON,
+        b'/' => SLASH,
+        b'@' => AT,
+        b'=' => EQUALS,
+        _ => 0,
+    }
+}
+
+const fn all(text: &str) -> u64 {
+    let (bytes, mut bits, mut at) = (text.as_bytes(), 0, 0);
+    while at < bytes.len() {
+        bits |= bit(bytes[at]);
+        at += 1;
+    }
+    bits
+}
+
+/// A shape that a key can have: letters that it starts with, and how long it is at least.
+struct Shape {
+    start: &'static str,
+    min_bytes: usize,
+    /// What must occur, in the start and after it.
+    bits: u64,
+}
+
+const fn shape(start: &'static str, with: &'static str, min_bytes: usize) -> Shape {
+    Shape { start, min_bytes, bits: all(start) | all(with) }
+}
+
+/// One for each shape of the detectors that starts with fixed letters, in their case.
+static SHAPES: &[Shape] = &[
+    shape("sk-", "", 16),
+    shape("eyJ", ".", 16),
+    shape("-----BEGIN", "", 10),
+    shape("AKIA", "", 20),
+    shape("ASIA", "", 20),
+    shape("gh", "_", 24),
+    shape("github_pat_", "", 31),
+    shape("glpat-", "", 22),
+    shape("xox", "-", 15),
+    shape("AIza", "", 34),
+    shape("://", "", 7),
+];
+
+/// Whether the detectors surely find nothing in this text. To a text without secrets it may say no; the detectors then decide.
+pub(super) fn surely_harmless(text: &[u8]) -> bool {
+    let bits = text.iter().fold(0, |bits, byte| bits | BITS[usize::from(*byte)]);
+    // An e-mail address; basic credentials.
+    if bits & (AT | EQUALS) != 0 {
+        return false;
+    }
+    let lower = (bits | bits >> 26) & LOWER;
+    let bearer = const { all("bear") };
+    if lower & bearer == bearer && text.windows(6).any(|window| window.eq_ignore_ascii_case(b"bearer")) {
+        return false;
+    }
+    let suspicious = SHAPES
+        .iter()
+        .filter(|shape| bits & shape.bits == shape.bits && text.len() >= shape.min_bytes)
+        .any(|shape| text.windows(shape.start.len()).any(|window| window == shape.start.as_bytes()));
+    if suspicious && !is_public_prefix(text) {
+        return false;
+    }
+    !(may_have_address(text, bits) || may_have_long_token(text) || may_have_card_number(text, bits))
+}
+
+/// The public prefix of an API key, alone.
+fn is_public_prefix(text: &[u8]) -> bool {
+    text.strip_prefix(b"sk-cxp-").is_some_and(|rest| rest.len() == 12 && rest.iter().all(u8::is_ascii_hexdigit))
+}
+
+fn may_have_address(text: &[u8], bits: u64) -> bool {
+    let several = |text: &[u8], byte: u8, times: usize| text.iter().filter(|other| **other == byte).nth(times - 1).is_some();
+    // Four numbers and three dots, or two colons in one word.
+    (bits & (DOT | DIGIT) == DOT | DIGIT && several(text, b'.', 3))
+        || (bits & COLON != 0 && text.split(|byte| *byte == b' ').any(|word| several(word, b':', 2)))
+}
+
+fn may_have_long_token(text: &[u8]) -> bool {
+    let of_token = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'=');
+    // A run of that length takes up one of these places.
+    (LONG_RUN - 1..text.len()).step_by(LONG_RUN).any(|at| {
+        let before = text[..at].iter().rev().take_while(|byte| of_token(byte)).count();
+        let after = text[at..].iter().take_while(|byte| of_token(byte)).count();
+        after > 0 && before + after >= LONG_RUN
+    })
+}
+
+fn may_have_card_number(text: &[u8], bits: u64) -> bool {
+    if bits & DIGIT == 0 || text.len() < CARD_DIGITS || text.iter().filter(|byte| byte.is_ascii_digit()).count() < CARD_DIGITS {
+        return false;
+    }
+    // The detector takes UUIDs out first, and what stood around one comes together.
+    let mut digits = 0;
+    for word in text.split(|byte| *byte == b' ').filter(|word| !is_uuid(word)) {
+        for byte in word {
+            match byte {
+                b'0'..=b'9' => digits += 1,
+                b'-' => {}
+                _ => digits = 0,
+            }
+            if digits >= CARD_DIGITS {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+fn is_uuid(word: &[u8]) -> bool {
+    word.len() == 36
+        && word.iter().enumerate().all(|(at, b)| if [8, 13, 18, 23].contains(&at) { *b == b'-' } else { b.is_ascii_hexdigit() })
+}

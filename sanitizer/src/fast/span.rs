@@ -1,0 +1,385 @@
+//! Spans. What a span's attributes may be depends on other attributes of it, which can come later; so a span is read first, and judged
+//! when all of it is known.
+
+use std::ops::Range;
+
+use contract::limits::{EARLIEST_UNIX_S, LATEST_UNIX_S};
+use contract::{DropReason, Place, RecordKind, StripReason};
+use wire::otlp::{event, key_value, link, span, status};
+use wire::{Field, Fields, write};
+
+use super::attributes::{AnyValue, Attribute};
+use super::{MAX_ATTRIBUTES, MAX_LINKS, Once, Part, Stop, Walk};
+use crate::reference::{DEFINED_FLAGS, MAX_LINKS as MAX_KEPT_LINKS, SPAN_KINDS, STATUS_CODES};
+
+/// Around a span are the request and the two groups.
+const SPAN_DEPTH: usize = 3;
+/// Around what is inside a span's field.
+const FIELD_DEPTH: usize = SPAN_DEPTH + 1;
+
+/// Something in a record that has to be judged, or that goes.
+#[derive(Debug)]
+pub(super) struct Entry<'a> {
+    /// Where it stands in the whole message.
+    pub(super) range: Range<usize>,
+    pub(super) what: What<'a>,
+}
+
+#[derive(Debug)]
+pub(super) enum What<'a> {
+    /// Goes without a word, or after it was counted.
+    Cut,
+    /// Goes, and is counted: so many fields at a place, for a reason.
+    Stripped(Place, StripReason, u64),
+    Attribute(Attribute<'a>),
+    Name(&'a [u8]),
+    Link(Link<'a>),
+    /// A status of which something goes.
+    Status {
+        code: u64,
+        had_text: bool,
+    },
+    Flags(u32),
+}
+
+/// A link as it stands in the message.
+#[derive(Debug, Default)]
+pub(super) struct Link<'a> {
+    trace_id: &'a [u8],
+    span_id: &'a [u8],
+    flags: u32,
+    attributes: u64,
+    had_state: bool,
+    had_count: bool,
+    had_unknown: bool,
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn cut(range: Range<usize>) -> Self {
+        Self { range, what: What::Cut }
+    }
+
+    pub(super) fn attribute(range: Range<usize>, attribute: Attribute<'a>) -> Self {
+        Self { range, what: What::Attribute(attribute) }
+    }
+
+    /// Adds a cut, to the one before if that is its neighbour: so a message of nothing but these needs no memory.
+    pub(super) fn push_cut(entries: &mut Vec<Self>, range: Range<usize>) {
+        match entries.last_mut() {
+            Some(Self { range: last, what: What::Cut }) if last.end == range.start => last.end = range.end,
+            _ => entries.push(Self::cut(range)),
+        }
+    }
+
+    fn push_event(entries: &mut Vec<Self>, range: Range<usize>) {
+        match entries.last_mut() {
+            Some(Self { range: last, what: What::Stripped(Place::SpanEvent, _, count) }) if last.end == range.start => {
+                last.end = range.end;
+                *count += 1;
+            }
+            _ => entries.push(Self { range, what: What::Stripped(Place::SpanEvent, StripReason::NotAllowed, 1) }),
+        }
+    }
+}
+
+/// What a span says about itself, besides what is in its entries.
+#[derive(Default)]
+struct Head<'a> {
+    trace_id: &'a [u8],
+    span_id: &'a [u8],
+    start_unix_ns: u64,
+    end_unix_ns: u64,
+    has_name: bool,
+    attributes: usize,
+    links: usize,
+}
+
+impl Head<'_> {
+    fn judge(&self) -> Result<(), DropReason> {
+        let is_time = |unix_ns: u64| (EARLIEST_UNIX_S..LATEST_UNIX_S).contains(&(unix_ns / 1_000_000_000));
+        if !is_id(self.trace_id, 16) || !is_id(self.span_id, 8) {
+            Err(DropReason::InvalidId)
+        } else if !is_time(self.start_unix_ns) || !is_time(self.end_unix_ns) || self.end_unix_ns < self.start_unix_ns {
+            Err(DropReason::InvalidTime)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// Whether the span stays.
+    pub(super) fn span(&mut self, part: Part<'a>) -> Result<bool, Stop> {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
+        let head = self.read(part, &mut entries)?;
+        self.tally.parsed();
+        let keep = match head.judge() {
+            Ok(()) => {
+                self.tally.accepted();
+                self.judge(part, &head, &entries)?;
+                true
+            }
+            Err(reason) => {
+                self.tally.dropped(reason);
+                // Texts are checked when they are judged, and these are not.
+                wire::validate(part.content, &span::MESSAGE, SPAN_DEPTH)?;
+                false
+            }
+        };
+        self.entries = entries;
+        Ok(keep)
+    }
+
+    fn read(&self, part: Part<'a>, entries: &mut Vec<Entry<'a>>) -> Result<Head<'a>, Stop> {
+        let (mut once, mut head) = (Once::default(), Head::default());
+        for field in Fields::new(part.content) {
+            let field = field?;
+            if !matches!(field.number, span::ATTRIBUTES | span::EVENTS | span::LINKS) && field.number <= span::FLAGS {
+                once.see(field.number)?;
+            }
+            let place = || part.place(&field);
+            let what = match field.number {
+                span::ATTRIBUTES => {
+                    head.attributes += 1;
+                    if head.attributes > MAX_ATTRIBUTES {
+                        return Err(Stop::Slow);
+                    }
+                    What::Attribute(Attribute::parse(field.bytes()?, FIELD_DEPTH, self.policy)?)
+                }
+                span::TRACE_ID => {
+                    head.trace_id = field.bytes()?;
+                    continue;
+                }
+                span::SPAN_ID => {
+                    head.span_id = field.bytes()?;
+                    continue;
+                }
+                span::START_TIME_UNIX_NANO => {
+                    head.start_unix_ns = field.fixed64()?;
+                    continue;
+                }
+                span::END_TIME_UNIX_NANO => {
+                    head.end_unix_ns = field.fixed64()?;
+                    continue;
+                }
+                span::NAME => {
+                    head.has_name = true;
+                    What::Name(field.bytes()?)
+                }
+                span::PARENT_SPAN_ID => {
+                    let id = field.bytes()?;
+                    if id.is_empty() || is_id(id, 8) {
+                        continue;
+                    }
+                    What::Stripped(Place::ParentId, StripReason::NotAllowed, 1)
+                }
+                span::KIND => {
+                    if is_one_of(&SPAN_KINDS, field.varint()?)? {
+                        continue;
+                    }
+                    What::Stripped(Place::Number, StripReason::OutOfRange, 1)
+                }
+                span::FLAGS => {
+                    let flags = field.fixed32()?;
+                    if flags & !DEFINED_FLAGS == 0 {
+                        continue;
+                    }
+                    What::Flags(flags & DEFINED_FLAGS)
+                }
+                span::STATUS => match status(&field)? {
+                    None => continue,
+                    Some(status) => status,
+                },
+                span::TRACE_STATE => {
+                    if field.text()?.is_empty() {
+                        continue;
+                    }
+                    What::Stripped(Place::TraceState, StripReason::NotAllowed, 1)
+                }
+                span::DROPPED_ATTRIBUTES_COUNT | span::DROPPED_EVENTS_COUNT | span::DROPPED_LINKS_COUNT => {
+                    if count(&field)? == 0 {
+                        continue;
+                    }
+                    What::Stripped(Place::Number, StripReason::NotAllowed, 1)
+                }
+                span::EVENTS => {
+                    wire::validate(field.bytes()?, &event::MESSAGE, FIELD_DEPTH)?;
+                    Entry::push_event(entries, place());
+                    continue;
+                }
+                span::LINKS => {
+                    head.links += 1;
+                    if head.links > MAX_LINKS {
+                        return Err(Stop::Slow);
+                    }
+                    What::Link(Link::parse(&field)?)
+                }
+                _ => {
+                    Entry::push_cut(entries, place());
+                    continue;
+                }
+            };
+            entries.push(Entry { range: place(), what });
+        }
+        Ok(head)
+    }
+
+    /// Notes the edits of a span that stays.
+    fn judge(&mut self, part: Part<'a>, head: &Head<'a>, entries: &[Entry<'a>]) -> Result<(), Stop> {
+        let kind = match Self::first(entries, self.policy.record_kind) {
+            Some(AnyValue::Text(text)) => RecordKind::parse(wire::text(text)?),
+            _ => None,
+        };
+        let policy = self.policy.record(kind);
+        let account_id = self.account_id(entries)?;
+        let frame = self.splice.open(part.range());
+        let (mut kept, mut kept_links) = (0, 0);
+        for Entry { range, what } in entries {
+            let range = range.clone();
+            match what {
+                What::Attribute(attribute) => {
+                    self.attribute(range, attribute, policy.keys, &mut kept, account_id, Place::SpanAttribute)?;
+                }
+                What::Name(name) => {
+                    if let Err(reason) = policy.judge_name(name)? {
+                        self.fall_back_name(range, policy.record.fallback_name, reason);
+                    }
+                }
+                What::Cut => self.splice.cut(range),
+                What::Stripped(place, reason, fields) => {
+                    self.tally.strip_many(*place, *reason, *fields);
+                    self.splice.cut(range);
+                }
+                What::Link(link) => self.link(range, link, &mut kept_links),
+                What::Status { code, had_text } => self.status(range, *code, *had_text)?,
+                What::Flags(flags) => {
+                    self.tally.strip(Place::Number, StripReason::OutOfRange);
+                    self.splice.replace(range, |out| write::fixed32_field(out, span::FLAGS, *flags));
+                }
+            }
+        }
+        if !head.has_name
+            && let Err(reason) = policy.judge_name(b"")?
+        {
+            let end = part.range().end;
+            self.fall_back_name(end..end, policy.record.fallback_name, reason);
+        }
+        self.splice.close(frame);
+        Ok(())
+    }
+
+    fn fall_back_name(&mut self, range: Range<usize>, name: &str, reason: StripReason) {
+        self.tally.strip(Place::SpanName, reason);
+        self.splice.replace(range, |out| write::bytes_field(out, span::NAME, name.as_bytes()));
+    }
+
+    fn link(&mut self, range: Range<usize>, link: &Link<'a>, kept: &mut usize) {
+        self.tally.strip_many(Place::SpanLink, StripReason::NotAllowed, link.attributes);
+        if link.had_state {
+            self.tally.strip(Place::TraceState, StripReason::NotAllowed);
+        }
+        if link.had_count {
+            self.tally.strip(Place::Number, StripReason::NotAllowed);
+        }
+        if *kept == MAX_KEPT_LINKS || !is_id(link.trace_id, 16) || !is_id(link.span_id, 8) {
+            self.tally.strip(Place::SpanLink, StripReason::NotAllowed);
+            self.splice.cut(range);
+            return;
+        }
+        *kept += 1;
+        let undefined_flags = link.flags & !DEFINED_FLAGS != 0;
+        if undefined_flags {
+            self.tally.strip(Place::Number, StripReason::OutOfRange);
+        }
+        if undefined_flags || link.attributes > 0 || link.had_state || link.had_count || link.had_unknown {
+            self.splice.replace(range, |out| {
+                let mut content = Vec::new();
+                write::bytes_field(&mut content, link::TRACE_ID, link.trace_id);
+                write::bytes_field(&mut content, link::SPAN_ID, link.span_id);
+                write::fixed32_field(&mut content, link::FLAGS, link.flags & DEFINED_FLAGS);
+                write::bytes_field(out, span::LINKS, &content);
+            });
+        }
+    }
+
+    fn status(&mut self, range: Range<usize>, code: u64, had_text: bool) -> Result<(), Stop> {
+        if had_text {
+            self.tally.strip(Place::StatusMessage, StripReason::NotAllowed);
+        }
+        let defined = is_one_of(&STATUS_CODES, code)?;
+        if !defined {
+            self.tally.strip(Place::Number, StripReason::OutOfRange);
+        }
+        self.splice.replace(range, |out| {
+            let mut content = Vec::new();
+            write::varint_field(&mut content, status::CODE, if defined { code } else { 0 });
+            write::bytes_field(out, span::STATUS, &content);
+        });
+        Ok(())
+    }
+}
+
+impl<'a> Link<'a> {
+    fn parse(field: &Field<'a>) -> Result<Self, Stop> {
+        let (mut once, mut parsed) = (Once::default(), Self::default());
+        for field in Fields::new(field.bytes()?) {
+            let field = field?;
+            if field.number <= link::FLAGS && field.number != link::ATTRIBUTES {
+                once.see(field.number)?;
+            }
+            match field.number {
+                link::TRACE_ID => parsed.trace_id = field.bytes()?,
+                link::SPAN_ID => parsed.span_id = field.bytes()?,
+                link::TRACE_STATE => parsed.had_state = !field.text()?.is_empty(),
+                link::ATTRIBUTES => {
+                    wire::validate(field.bytes()?, &key_value::MESSAGE, FIELD_DEPTH + 1)?;
+                    parsed.attributes += 1;
+                }
+                link::DROPPED_ATTRIBUTES_COUNT => parsed.had_count = count(&field)? != 0,
+                link::FLAGS => parsed.flags = field.fixed32()?,
+                _ => parsed.had_unknown = true,
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+/// A status of which something goes, or nothing.
+fn status<'a>(field: &Field<'a>) -> Result<Option<What<'a>>, Stop> {
+    let mut once = Once::default();
+    let (mut code, mut had_text, mut had_unknown) = (0, false, false);
+    for field in Fields::new(field.bytes()?) {
+        let field = field?;
+        match field.number {
+            status::MESSAGE_TEXT => {
+                once.see(field.number)?;
+                had_text = !field.text()?.is_empty();
+            }
+            status::CODE => {
+                once.see(field.number)?;
+                code = field.varint()?;
+            }
+            _ => had_unknown = true,
+        }
+    }
+    let exact = !had_text && !had_unknown && is_one_of(&STATUS_CODES, code)?;
+    Ok((!exact).then_some(What::Status { code, had_text }))
+}
+
+/// A count of what an SDK dropped.
+pub(super) fn count(field: &Field<'_>) -> Result<u64, Stop> {
+    let count = field.varint()?;
+    // The reference sees the lower half alone.
+    if u32::try_from(count).is_err() { Err(Stop::Slow) } else { Ok(count) }
+}
+
+/// Whether an enumeration has a defined value.
+fn is_one_of(defined: &std::ops::RangeInclusive<i32>, value: u64) -> Result<bool, Stop> {
+    // The reference sees the lower half alone.
+    i32::try_from(value.cast_signed()).map(|value| defined.contains(&value)).map_err(|_| Stop::Slow)
+}
+
+fn is_id(id: &[u8], length_bytes: usize) -> bool {
+    id.len() == length_bytes && id.iter().any(|b| *b != 0)
+}

@@ -1,0 +1,171 @@
+//! Holds the fast sanitizer against the reference: on messages that mix what is legal with what is not, and on damaged ones.
+
+mod damage;
+mod generate;
+mod texts;
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use proptest::prelude::*;
+use prost::Message as _;
+use wire::{Fields, Kind, Message, otlp};
+
+use super::{Fast, traces};
+use crate::{Report, reference};
+
+/// So many cases, or as many as the variable `PROPTEST_CASES` asks for.
+fn at_least(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: default.cases.max(cases), ..default }
+}
+
+/// Whether a field that OTLP does not define is anywhere in it.
+fn has_unknown(content: &[u8], message: &Message) -> bool {
+    Fields::new(content).any(|field| {
+        let field = field.expect("a valid message");
+        match message.fields.iter().find(|(number, _)| *number == field.number) {
+            None => true,
+            Some((_, Kind::Message(inner))) => has_unknown(field.bytes().expect("a message"), inner),
+            Some(_) => false,
+        }
+    })
+}
+
+fn sanitized(message: &[u8]) -> Option<(ExportTraceServiceRequest, Report)> {
+    Some(reference::traces(ExportTraceServiceRequest::decode(message).ok()?))
+}
+
+/// What the fast sanitizer said, for those that want to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Refused,
+    Clean,
+    Rewritten,
+    Slow,
+}
+
+/// Compares both on one message: refusal, meaning of the output, report; and that nothing unknown is left, and nothing more to do.
+fn compare(message: &[u8]) -> Result<Said, TestCaseError> {
+    let input = Bytes::copy_from_slice(message);
+    let expected = sanitized(message);
+    let (said, output, report) = match traces(&input) {
+        Err(_) => {
+            prop_assert!(expected.is_none(), "refused what the reference accepts");
+            return Ok(Said::Refused);
+        }
+        Ok(Fast::Slow) => return Ok(Said::Slow),
+        Ok(Fast::Clean(report)) => (Said::Clean, input, report),
+        Ok(Fast::Rewritten(output, report)) => (Said::Rewritten, output, report),
+    };
+    let Some((request, expected_report)) = expected else {
+        return Err(TestCaseError::fail("accepted what the reference refuses"));
+    };
+    prop_assert_eq!(report, expected_report);
+    let decoded = ExportTraceServiceRequest::decode(&output[..]);
+    prop_assert_eq!(decoded.as_ref(), Ok(&request));
+    prop_assert!(!has_unknown(&output, &otlp::export_trace_service_request::MESSAGE));
+    match traces(&output) {
+        Ok(Fast::Clean(again)) => {
+            prop_assert!(again.stripped_total() == 0 && again.dropped_total() == 0);
+        }
+        other => return Err(TestCaseError::fail(format!("the output is not clean: {other:?}"))),
+    }
+    Ok(said)
+}
+
+proptest! {
+    #![proptest_config(at_least(3_000))]
+
+    /// Guarantees: on any well-formed message the fast sanitizer does what the reference does, and does it itself.
+    #[test]
+    fn agrees_on_whole_messages(request in generate::request()) {
+        let said = compare(&request.encode_to_vec())?;
+        prop_assert!(matches!(said, Said::Clean | Said::Rewritten), "{said:?}");
+    }
+
+    /// Guarantees: it does so on messages with fields that are repeated, moved, unknown, padded, in groups or of another type.
+    #[test]
+    fn agrees_on_messages_that_were_taken_apart(request in generate::request(), seed in any::<u64>(), one_in in 4..200_u64) {
+        compare(&damage::fields(&request.encode_to_vec(), seed, one_in))?;
+    }
+
+    /// Guarantees: it does so on messages with damaged bytes.
+    #[test]
+    fn agrees_on_damaged_bytes(request in generate::request(), damage in damage::bytes()) {
+        let mut message = request.encode_to_vec();
+        damage::apply(&damage, &mut message);
+        compare(&message)?;
+    }
+}
+
+/// Guarantees: the order of a span's fields and of its attributes makes no message unusual. Each attribute is moved to the front once,
+/// the whole list is reversed, and attributes come before the rest.
+#[test]
+fn order_does_not_matter() {
+    let request = generate::row();
+    let span = &request.resource_spans[0].scope_spans[0].spans[0];
+    for at in 0..span.attributes.len() {
+        let mut moved = request.clone();
+        let span = &mut moved.resource_spans[0].scope_spans[0].spans[0];
+        span.attributes.rotate_left(at);
+        assert_eq!(compare(&moved.encode_to_vec()).unwrap(), Said::Clean);
+        span.attributes.reverse();
+        assert_eq!(compare(&moved.encode_to_vec()).unwrap(), Said::Clean);
+    }
+}
+
+/// Guarantees: a clean message goes on as the very bytes that came, and a dirty one keeps the clean spans' bytes.
+#[test]
+fn a_clean_message_is_not_touched() {
+    let request = generate::row();
+    assert_eq!(compare(&request.encode_to_vec()).unwrap(), Said::Clean);
+    let clean_span = request.resource_spans[0].scope_spans[0].spans[0].encode_to_vec();
+    let mut dirty = request;
+    let spans = &mut dirty.resource_spans[0].scope_spans[0].spans;
+    spans.push(spans[0].clone());
+    spans[1].name = "tell me a joke".to_owned();
+    let message = Bytes::from(dirty.encode_to_vec());
+    let Ok(Fast::Rewritten(output, _)) = traces(&message) else { panic!("it is dirty") };
+    assert!(output.windows(clean_span.len()).any(|window| window == clean_span));
+    assert!(!output.windows(4).any(|window| window == b"joke"));
+}
+
+/// Guarantees: what can hide bytes in a message that means something clean is not passed on.
+#[test]
+fn bytes_cannot_hide() {
+    let clean = generate::row().encode_to_vec();
+    // A truth value, an enumeration and a count with upper bits that mean nothing, each as the only odd thing in a span.
+    for field in [
+        &b"\x30\x82\x80\x80\x80\x80\x80\x80\x01"[..],
+        b"\x50\x80\x80\x80\x80\x80\x80\x80\x01",
+        b"\x4a\x16\x0a\x0bservice.nam\x12\x07\x10\xff\xff\xff\xff\xff\x01",
+        b"\x30\x82\x00",
+    ] {
+        let mut span = generate::row().resource_spans[0].scope_spans[0].spans[0].encode_to_vec();
+        span.extend_from_slice(field);
+        let mut scope = Vec::new();
+        wire::write::bytes_field(&mut scope, otlp::scope_spans::SPANS, &span);
+        let mut group = Vec::new();
+        wire::write::bytes_field(&mut group, otlp::resource_spans::SCOPE_SPANS, &scope);
+        let mut message = Vec::new();
+        wire::write::bytes_field(&mut message, otlp::export_trace_service_request::RESOURCE_SPANS, &group);
+        assert!(sanitized(&message).is_some(), "{field:02x?}");
+        assert_eq!(compare(&message).unwrap(), Said::Slow, "{field:02x?}");
+    }
+    assert_eq!(compare(&clean).unwrap(), Said::Clean);
+}
+
+/// Guarantees: more attributes or links than SDKs send are left to the reference, and as many as they send are not.
+#[test]
+fn limits_hold() {
+    let with = |attributes: usize, links: usize| {
+        let mut request = generate::row();
+        let span = &mut request.resource_spans[0].scope_spans[0].spans[0];
+        span.attributes = vec![generate::attribute("unknown", "x"); attributes];
+        span.links = vec![Default::default(); links];
+        compare(&request.encode_to_vec()).unwrap()
+    };
+    assert_eq!(with(super::MAX_ATTRIBUTES, super::MAX_LINKS), Said::Rewritten);
+    assert_eq!(with(super::MAX_ATTRIBUTES + 1, 0), Said::Slow);
+    assert_eq!(with(0, super::MAX_LINKS + 1), Said::Slow);
+}
