@@ -106,10 +106,9 @@ fn order_does_not_matter() {
     let span = &request.resource_spans[0].scope_spans[0].spans[0];
     for at in 0..span.attributes.len() {
         let mut moved = request.clone();
-        let span = &mut moved.resource_spans[0].scope_spans[0].spans[0];
-        span.attributes.rotate_left(at);
+        moved.resource_spans[0].scope_spans[0].spans[0].attributes.rotate_left(at);
         assert_eq!(compare(&moved.encode_to_vec()).unwrap(), Said::Clean);
-        span.attributes.reverse();
+        moved.resource_spans[0].scope_spans[0].spans[0].attributes.reverse();
         assert_eq!(compare(&moved.encode_to_vec()).unwrap(), Said::Clean);
     }
 }
