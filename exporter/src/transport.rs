@@ -53,6 +53,8 @@ pub(crate) fn start(destination: Destination, queue: Arc<Queue>) -> Result<(), B
 }
 
 fn exporter(destination: &Destination) -> Result<SpanExporter, BuildError> {
+    // A process has one TLS implementation. An error means that the application has chosen one already, which is as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let retries = RetryPolicy::default().with_max_retries(MAX_RETRIES).with_max_delay(MAX_RETRY_DELAY);
     let endpoint = destination.endpoint.as_deref().map(|endpoint| endpoint.trim_end_matches('/'));
     let mut exporter = match destination.protocol {
@@ -85,4 +87,19 @@ pub(crate) fn resource(attributes: Vec<KeyValue>) -> Resource {
     let sdk = TelemetryResourceDetector.detect();
     let sdk = sdk.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
     Resource::builder_empty().with_schema_url(attributes.into_iter().chain(sdk), contract::SCHEMA_URL).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: an `https` endpoint can be used with both protocols, in an application that has not chosen a TLS implementation.
+    #[test]
+    fn tls_is_there() {
+        for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+            let endpoint = Some("https://127.0.0.1:1".to_owned());
+            let destination = Destination { endpoint, protocol, resource: resource(vec![]) };
+            assert!(start(destination, Arc::new(Queue::default())).is_ok(), "{protocol:?}");
+        }
+    }
 }

@@ -110,6 +110,7 @@ pub fn fallback(attribute: &Attribute, account_id: Option<&str>) -> Option<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contract::attr;
 
     /// Guarantees: no pattern of the contract is silently missing.
     #[test]
@@ -128,7 +129,6 @@ mod tests {
     #[test]
     fn a_legal_key_does_not_carry_an_illegal_value() {
         let reason = |key: &str, value| check(contract::attribute(key).expect("in the contract"), value).unwrap_err();
-        use contract::attr;
         for (key, text, expected) in [
             (attr::GEN_AI_REQUEST_MODEL, "tell me a joke", StripReason::Pattern),
             (attr::GEN_AI_REQUEST_MODEL, "10.20.30.40", StripReason::Detected),
@@ -156,7 +156,6 @@ mod tests {
     /// Guarantees: what the rules are there for passes.
     #[test]
     fn honest_values_pass() {
-        use contract::attr;
         for (key, text) in [
             (attr::UPSTREAM_ACCOUNT_LABEL, "Команда 7 (Zürich)"),
             (attr::API_KEY_PREFIX, "sk-cxp-1b158839f8aa"),

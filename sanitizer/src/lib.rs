@@ -17,7 +17,10 @@
 pub mod check;
 mod detect;
 pub mod fast;
+#[cfg(not(feature = "reference"))]
 mod reference;
+#[cfg(feature = "reference")]
+pub mod reference;
 mod report;
 mod sanitized;
 pub mod view;

@@ -20,6 +20,18 @@ pub(crate) const STATUS_CODES: std::ops::RangeInclusive<i32> = 0..=2;
 /// A row has at most one link, to its client's context.
 pub(crate) const MAX_LINKS: usize = 1;
 
+/// Sanitizes an `ExportTraceServiceRequest` in protobuf: decodes it, builds a new one, and encodes that.
+///
+/// # Errors
+/// [`Refused::Protobuf`] if any part of it cannot be parsed.
+#[cfg(feature = "reference")]
+pub fn protobuf(message: &[u8]) -> Result<(Vec<u8>, Report), crate::Refused> {
+    use prost::Message as _;
+    let request = ExportTraceServiceRequest::decode(message).map_err(|_| crate::Refused::Protobuf)?;
+    let (request, report) = traces(request);
+    Ok((request.encode_to_vec(), report))
+}
+
 pub(crate) fn traces(request: ExportTraceServiceRequest) -> (ExportTraceServiceRequest, Report) {
     let mut report = Report::default();
     let ExportTraceServiceRequest { resource_spans } = request;

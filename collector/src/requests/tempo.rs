@@ -128,7 +128,7 @@ fn row(trace: Trace) -> Option<Row> {
     let span = trace.span_sets.into_iter().flat_map(|set| set.spans).next()?;
     let attributes = span.attributes.into_iter().filter_map(|a| Some((a.key, scalar(a.value)?))).collect();
     // Search results lose leading zeros of a trace id.
-    let trace_id = format!("{:0>32}", trace.id);
+    let trace_id = format!("{:0>32}", printable(&trace.id));
     Some(Row { trace_id, start_unix_ns: unsigned(&span.start_time_unix_nano)?, attributes })
 }
 
@@ -144,7 +144,28 @@ fn scalar(value: BTreeMap<String, Value>) -> Option<Value> {
             let number = value.as_i64().or_else(|| value.as_str()?.parse().ok())?;
             Some(number.into())
         }
-        "stringValue" | "doubleValue" | "boolValue" => Some(value),
+        "stringValue" => Some(printable(value.as_str()?).into()),
+        "doubleValue" | "boolValue" => Some(value),
         _ => None,
+    }
+}
+
+/// A text without characters that a terminal would act on: any server can answer at `--url`, and not every Tempo has a sanitizer before it.
+fn printable(text: &str) -> String {
+    let acts = |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c);
+    text.chars().map(|c| if acts(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: a hostile server cannot send escape sequences to the terminal, nor reverse what is read.
+    #[test]
+    fn answers_cannot_act_on_the_terminal() {
+        let value = |text: &str| scalar([("stringValue".to_owned(), Value::from(text))].into()).unwrap();
+        assert_eq!(value("\u{1b}[2Jgone\u{9b}31m\r\n"), "\u{fffd}[2Jgone\u{fffd}31m\u{fffd}\u{fffd}");
+        assert_eq!(value("a\u{202e}b"), "a\u{fffd}b");
+        assert_eq!(value("Aurora · Zürich ⚡"), "Aurora · Zürich ⚡");
     }
 }

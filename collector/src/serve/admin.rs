@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Router, routing::get};
-use contract::Branch;
 use http::{StatusCode, header};
 
 use super::pipeline::Pipeline;
@@ -20,7 +19,9 @@ pub fn router(pipeline: Arc<Pipeline>) -> Router {
 }
 
 async fn metrics(State(pipeline): State<Arc<Pipeline>>) -> Response {
-    pipeline.metrics().branch_queued(Branch::Store, pipeline.store().queued_spans());
+    for (branch, spans) in pipeline.queued() {
+        pipeline.metrics().branch_queued(branch, spans);
+    }
     match pipeline.metrics().text() {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use contract::{Branch, DropReason};
 use http::header;
 use sanitizer::Sanitized;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
@@ -67,7 +68,14 @@ impl Forward {
         let (queue, waiting) = mpsc::channel(MAX_QUEUED_MESSAGES);
         let queued_spans = Arc::new(AtomicU64::new(0));
         let client = Client::new(config)?;
-        let worker = Worker { waiting, queued_spans: Arc::clone(&queued_spans), metrics: Arc::clone(&metrics), client };
+        let worker = Worker {
+            waiting,
+            queued_spans: Arc::clone(&queued_spans),
+            metrics: Arc::clone(&metrics),
+            client,
+            sending: 0,
+            failing: false,
+        };
         Ok((Self { queue, queued_spans, metrics }, worker))
     }
 
@@ -75,13 +83,19 @@ impl Forward {
     pub fn enqueue(&self, message: &Sanitized) {
         let spans = message.report().accepted_spans;
         self.metrics.branch_accepted(Branch::Forward, spans);
-        let queued = self.queued_spans.fetch_add(spans, Ordering::Relaxed) + spans;
-        self.metrics.branch_queued(Branch::Forward, queued);
-        if self.queue.try_send(message.clone()).is_err() {
-            let queued = self.queued_spans.fetch_sub(spans, Ordering::Relaxed) - spans;
-            self.metrics.branch_queued(Branch::Forward, queued);
-            self.metrics.branch_dropped(Branch::Forward, DropReason::QueueFull, spans);
-        }
+        self.queued_spans.fetch_add(spans, Ordering::Relaxed);
+        let reason = match self.queue.try_send(message.clone()) {
+            Ok(()) => return,
+            Err(TrySendError::Full(_)) => DropReason::QueueFull,
+            Err(TrySendError::Closed(_)) => DropReason::Shutdown,
+        };
+        self.queued_spans.fetch_sub(spans, Ordering::Relaxed);
+        self.metrics.branch_dropped(Branch::Forward, reason, spans);
+    }
+
+    /// Spans that wait, or are on their way.
+    pub fn queued_spans(&self) -> u64 {
+        self.queued_spans.load(Ordering::Relaxed)
     }
 }
 
@@ -91,6 +105,10 @@ pub struct Worker {
     queued_spans: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
     client: Client,
+    /// Spans of the message that is on its way.
+    sending: u64,
+    /// Whether the last message was lost: said once when it begins and once when it is over, not for every message.
+    failing: bool,
 }
 
 /// What became of one try.
@@ -103,45 +121,60 @@ enum Sent {
 }
 
 impl Worker {
-    /// Sends until the queue is closed and empty, or until the time to drain is over.
+    /// Sends until the queue is closed and empty, or until the time to drain after `stop` is over; what is left then is dropped and counted.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut deadline = None;
-        // Said once when it begins and once when it is over, not for every message.
-        let mut failing = false;
-        while let Some(message) = self.waiting.recv().await {
-            let spans = message.report().accepted_spans;
-            let result = self.deliver(message.encoded(), &mut stop, &mut deadline).await;
-            let queued = self.queued_spans.fetch_sub(spans, Ordering::Relaxed) - spans;
-            match result {
-                Ok(()) => {
-                    self.metrics.branch_delivered(Branch::Forward, spans);
-                    if std::mem::take(&mut failing) {
-                        tracing::info!("the forward endpoint takes messages again");
-                    }
+        let over = async {
+            stopped(&mut stop).await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::select! {
+            () = self.send_all() => {}
+            () = over => {
+                self.waiting.close();
+                let mut left = self.sending;
+                while let Ok(message) = self.waiting.try_recv() {
+                    left += message.report().accepted_spans;
                 }
-                Err(reason) => {
-                    self.metrics.branch_dropped(Branch::Forward, reason, spans);
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%reason, "the forward endpoint does not take messages; they are dropped, and counted in {}", counted_in());
-                    }
+                if left > 0 {
+                    self.settle(Err(DropReason::Shutdown), left);
                 }
             }
-            self.metrics.branch_queued(Branch::Forward, queued);
         }
     }
 
-    async fn deliver(
-        &mut self,
-        message: &Bytes,
-        stop: &mut watch::Receiver<bool>,
-        deadline: &mut Option<Instant>,
-    ) -> Result<(), DropReason> {
+    async fn send_all(&mut self) {
+        while let Some(message) = self.waiting.recv().await {
+            self.sending = message.report().accepted_spans;
+            let result = self.deliver(message.encoded()).await;
+            let spans = std::mem::take(&mut self.sending);
+            self.settle(result, spans);
+        }
+    }
+
+    /// Counts spans that are not queued any more.
+    fn settle(&mut self, result: Result<(), DropReason>, spans: u64) {
+        self.queued_spans.fetch_sub(spans, Ordering::Relaxed);
+        match result {
+            Ok(()) => {
+                self.metrics.branch_delivered(Branch::Forward, spans);
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("the forward endpoint takes messages again");
+                }
+            }
+            Err(reason) => {
+                self.metrics.branch_dropped(Branch::Forward, reason, spans);
+                if !std::mem::replace(&mut self.failing, true) {
+                    let counted_in = contract::generated::metrics::POOLER_OTEL_BRANCH_DROPPED_SPANS_TOTAL.name;
+                    tracing::warn!(%reason, "the forward endpoint does not take messages; what is lost is counted in {counted_in}");
+                }
+            }
+        }
+    }
+
+    async fn deliver(&mut self, message: &Bytes) -> Result<(), DropReason> {
         let started = Instant::now();
         let mut backoff = FIRST_BACKOFF;
         loop {
-            if *stop.borrow() && Instant::now() >= *deadline.get_or_insert_with(|| Instant::now() + DRAIN) {
-                return Err(DropReason::Shutdown);
-            }
             let sent = tokio::time::timeout(SEND_TIMEOUT, self.client.send(message.clone())).await;
             let asked = match sent {
                 Ok(Sent::Delivered) => return Ok(()),
@@ -152,21 +185,10 @@ impl Worker {
             if started.elapsed() >= RETRY_FOR {
                 return Err(DropReason::Exhausted);
             }
-            let pause = asked.unwrap_or_else(|| with_jitter(backoff)).min(MAX_BACKOFF);
+            tokio::time::sleep(asked.unwrap_or_else(|| with_jitter(backoff)).min(MAX_BACKOFF)).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
-            let stopping = *stop.borrow();
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                // Once the server ends, waiting is cut short; later rounds wait their time, within the drain's bound.
-                () = stopped(stop), if !stopping => {}
-            }
         }
     }
-}
-
-/// The metric that says how much was lost.
-fn counted_in() -> &'static str {
-    contract::generated::metrics::POOLER_OTEL_BRANCH_DROPPED_SPANS_TOTAL.name
 }
 
 /// Adds up to half of a pause at random, so that many senders do not come back at the same moment.

@@ -47,9 +47,10 @@ impl Pipeline {
         &self.metrics
     }
 
-    /// The embedded store.
-    pub fn store(&self) -> &store::Store {
-        &self.store
+    /// How many spans wait in each branch now.
+    pub fn queued(&self) -> [(Branch, u64); 2] {
+        let forward = self.forward.as_ref().map_or(0, Forward::queued_spans);
+        [(Branch::Store, self.store.queued_spans()), (Branch::Forward, forward)]
     }
 
     /// Whether a message would be stored, as far as the last one tells. Senders that were refused try again, and so it is found out.

@@ -1,11 +1,11 @@
-//! Anchored patterns without an engine: the forms that most values have are read off the pattern's own syntax tree, and the rest become
-//! tables of states that are stepped through, one byte at a time.
+//! Anchored patterns without a search engine: every one becomes a table of states that is stepped through byte by byte; and for the forms
+//! that most have, one class of characters or a class for each place, a quicker look is read off the pattern's own syntax tree.
 
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
-/// Bits of the classes in [`Pattern`]'s tables.
+/// Bits of the classes in the table of [`Glance::Run`].
 const HEAD: u8 = 1;
 const TAIL: u8 = 2;
 /// How many classes a table has bits for.
@@ -13,14 +13,19 @@ const MAX_CLASSES: usize = 8;
 /// The longest text of fixed length that is matched byte by byte.
 const MAX_POSITIONS: usize = 64;
 
-/// A pattern that says yes only to what it matches. To some texts outside ASCII it may not say yes although it matches them.
-pub(super) enum Pattern {
+/// An anchored pattern.
+pub(super) struct Pattern {
+    /// Says yes to most texts that match, and to no other; quickly.
+    glance: Option<Glance>,
+    /// Says yes to those that match.
+    states: Box<dense::DFA<Vec<u32>>>,
+}
+
+enum Glance {
     /// One byte of a class, then any number of another.
     Run(Box<[u8; 256]>),
     /// A class for each byte.
     Positions { classes: Box<[u8; 256]>, positions: Vec<u8>, is_uuid: bool },
-    /// Anything else.
-    States(Box<dense::DFA<Vec<u32>>>),
 }
 
 /// The ASCII characters of a class.
@@ -30,15 +35,32 @@ impl Pattern {
     /// `None` for what is no pattern; the reference then decides.
     pub(super) fn new(pattern: &str) -> Option<Self> {
         let tree = regex_syntax::parse(pattern).ok()?;
-        run(&tree).or_else(|| positions(&tree)).or_else(|| {
-            let config = dense::Config::new().start_kind(StartKind::Anchored);
-            Some(Self::States(Box::new(dense::Builder::new().configure(config).build(pattern).ok()?)))
+        let config = dense::Config::new().start_kind(StartKind::Anchored);
+        Some(Self {
+            glance: run(&tree).or_else(|| positions(&tree)),
+            states: Box::new(dense::Builder::new().configure(config).build(pattern).ok()?),
         })
     }
 
-    /// Whether the whole text is surely a match.
+    /// Whether the whole text is a match.
     #[inline]
-    pub(super) fn surely_matches(&self, text: &[u8]) -> bool {
+    pub(super) fn matches(&self, text: &[u8]) -> bool {
+        self.glance.as_ref().is_some_and(|glance| glance.matches(text)) || {
+            let input = Input::new(text).anchored(Anchored::Yes);
+            self.states.try_search_fwd(&input).is_ok_and(|found| found.is_some())
+        }
+    }
+
+    /// Whether all that it matches are UUIDs.
+    #[inline]
+    pub(super) fn is_uuid(&self) -> bool {
+        matches!(self.glance, Some(Glance::Positions { is_uuid: true, .. }))
+    }
+}
+
+impl Glance {
+    #[inline]
+    fn matches(&self, text: &[u8]) -> bool {
         match self {
             Self::Run(classes) => {
                 let Some((head, tail)) = text.split_first() else { return false };
@@ -49,17 +71,7 @@ impl Pattern {
                 let fits = |(byte, class): (&u8, &u8)| classes[usize::from(*byte)] & class != 0;
                 text.len() == positions.len() && text.iter().zip(positions).fold(true, |all, pair| all & fits(pair))
             }
-            Self::States(states) => {
-                let input = Input::new(text).anchored(Anchored::Yes);
-                states.try_search_fwd(&input).is_ok_and(|found| found.is_some())
-            }
         }
-    }
-
-    /// Whether all that it matches are UUIDs.
-    #[inline]
-    pub(super) fn is_uuid(&self) -> bool {
-        matches!(self, Self::Positions { is_uuid: true, .. })
     }
 }
 
@@ -70,7 +82,7 @@ fn between_anchors(tree: &Hir) -> Option<&[Hir]> {
     (*start.kind() == HirKind::Look(Look::Start) && *end.kind() == HirKind::Look(Look::End)).then_some(parts)
 }
 
-fn run(tree: &Hir) -> Option<Pattern> {
+fn run(tree: &Hir) -> Option<Glance> {
     let [head, tail] = between_anchors(tree)? else { return None };
     let HirKind::Repetition(tail) = tail.kind() else { return None };
     if tail.min != 0 || tail.max.is_some() {
@@ -80,10 +92,10 @@ fn run(tree: &Hir) -> Option<Pattern> {
     for (class, bit) in [(ascii(head)?, HEAD), (ascii(&tail.sub)?, TAIL)] {
         add(&mut classes, &class, bit);
     }
-    Some(Pattern::Run(classes))
+    Some(Glance::Run(classes))
 }
 
-fn positions(tree: &Hir) -> Option<Pattern> {
+fn positions(tree: &Hir) -> Option<Glance> {
     let mut sequence: Vec<Ascii> = Vec::new();
     for part in between_anchors(tree)? {
         match part.kind() {
@@ -118,7 +130,7 @@ fn positions(tree: &Hir) -> Option<Pattern> {
     for (class, at) in distinct.iter().zip(0..) {
         add(&mut classes, class, 1_u8.checked_shl(at)?);
     }
-    Some(Pattern::Positions { classes, positions, is_uuid: is_uuid(&sequence) })
+    Some(Glance::Positions { classes, positions, is_uuid: is_uuid(&sequence) })
 }
 
 fn add(classes: &mut [u8; 256], class: &Ascii, bit: u8) {

@@ -6,6 +6,7 @@ mod texts;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::span::Link;
 use proptest::prelude::*;
 use prost::Message as _;
 use wire::{Fields, Kind, Message, otlp};
@@ -161,7 +162,7 @@ fn limits_hold() {
         let mut request = generate::row();
         let span = &mut request.resource_spans[0].scope_spans[0].spans[0];
         span.attributes = vec![generate::attribute("unknown", "x"); attributes];
-        span.links = vec![Default::default(); links];
+        span.links = vec![Link::default(); links];
         compare(&request.encode_to_vec()).unwrap()
     };
     assert_eq!(with(super::MAX_ATTRIBUTES, super::MAX_LINKS), Said::Rewritten);

@@ -32,14 +32,13 @@ fn nudge(text: &str, changes: &[(prop::sample::Index, u8, u8)]) -> Vec<u8> {
     bytes
 }
 
-/// Guarantees: each pattern's fast form says yes to the same ASCII texts as its regular expression, and to no other text that this does
-/// not match; not to bytes that are no text either. The texts: matches of the pattern, near misses, and matches of the other patterns.
+/// Guarantees: each pattern's fast form says yes to the same texts as its regular expression, and not to bytes that are no text. The
+/// texts: matches of the pattern, near misses, and what the log is made of.
 #[test]
 fn fast_patterns_are_the_regular_expressions() {
     let all = patterns();
     for pattern in &all {
         let (fast, regex) = (Pattern::new(pattern).unwrap(), Regex::new(pattern).unwrap());
-        let complete = matches!(fast, Pattern::States(_));
         let own = string_regex(pattern.trim_start_matches('^').trim_end_matches('$')).unwrap();
         let changes =
             prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![32..127_u8, any::<u8>()], any::<u8>()), 0..3);
@@ -48,10 +47,8 @@ fn fast_patterns_are_the_regular_expressions() {
         runner
             .run(&given, |(own, other, any, changes)| {
                 for bytes in [nudge(&own, &changes), nudge(other, &changes), any.into_bytes(), own.into_bytes()] {
-                    let says = fast.surely_matches(&bytes);
-                    let matches = std::str::from_utf8(&bytes).is_ok_and(|text| regex.is_match(text));
-                    prop_assert!(!says || matches, "says yes to {bytes:02x?}");
-                    prop_assert!(says || !matches || !(complete || bytes.is_ascii()), "does not say yes to {bytes:02x?}");
+                    let expected = std::str::from_utf8(&bytes).is_ok_and(|text| regex.is_match(text));
+                    prop_assert_eq!(fast.matches(&bytes), expected, "{:02x?}", bytes);
                 }
                 Ok(())
             })
@@ -145,8 +142,9 @@ proptest! {
 #[test]
 fn honest_texts_need_no_second_look() {
     for text in generate::TEXTS.iter().take_while(|text| !text.is_empty()) {
-        // A time of day has two colons, as addresses have.
-        assert_eq!(surely_harmless(text.as_bytes()), !text.contains("06:00:00"), "{text}");
+        // A time of day has two colons and a long version has three dots, as addresses have.
+        let like_an_address = text.contains("06:00:00") || text.matches('.').count() == 3;
+        assert_eq!(surely_harmless(text.as_bytes()), !like_an_address, "{text}");
     }
     for route in contract::Route::TEXTS {
         assert!(surely_harmless(route.as_bytes()), "{route}");
