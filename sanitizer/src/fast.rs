@@ -33,7 +33,7 @@ use wire::{Field, Fields, Splice, write};
 
 use self::attributes::Attribute;
 use self::policy::Policy;
-use self::span::Entry;
+use self::span::Other;
 use self::tally::Tally;
 use crate::{Refused, Report};
 
@@ -58,8 +58,15 @@ pub enum Fast {
 /// # Errors
 /// [`Refused::Protobuf`] if any part of it cannot be parsed. When the answer is [`Fast::Slow`], it may still turn out to be so.
 pub fn traces(message: &Bytes) -> Result<Fast, Refused> {
-    let mut walk = Walk { policy: Policy::get(), splice: Splice::new(message), tally: Tally::default(), entries: Vec::new() };
-    match walk.request(message) {
+    let mut walk = Walk {
+        message,
+        policy: Policy::get(),
+        splice: Splice::new(message),
+        tally: Tally::default(),
+        attributes: Vec::new(),
+        others: Vec::new(),
+    };
+    match walk.request() {
         Ok(()) => {}
         Err(Stop::Refused) => return Err(Refused::Protobuf),
         Err(Stop::Slow) => return Ok(Fast::Slow),
@@ -132,17 +139,19 @@ impl Once {
 
 /// One message on its way.
 struct Walk<'a> {
+    message: &'a [u8],
     policy: &'static Policy,
     splice: Splice<'a>,
     tally: Tally,
-    /// What has to be looked at in the record at hand. Kept for its memory alone.
-    entries: Vec<Entry<'a>>,
+    /// The attributes of the record at hand, and what else has to be judged in it. Kept for their memory alone.
+    attributes: Vec<Attribute<'a>>,
+    others: Vec<Other<'a>>,
 }
 
 impl<'a> Walk<'a> {
-    fn request(&mut self, message: &'a [u8]) -> Result<(), Stop> {
-        let part = Part { content: message, at: 0 };
-        for field in Fields::new(message) {
+    fn request(&mut self) -> Result<(), Stop> {
+        let part = Part { content: self.message, at: 0 };
+        for field in Fields::new(self.message) {
             let field = field?;
             if field.number != export_trace_service_request::RESOURCE_SPANS || !self.resource_spans(part.inner(&field)?)? {
                 self.splice.cut(part.place(&field));
@@ -233,34 +242,51 @@ impl<'a> Walk<'a> {
         const ATTRIBUTE_DEPTH: usize = 3;
         let frame = self.splice.open(part.range());
         let mut once = Once::default();
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.clear();
+        let mut attributes = std::mem::take(&mut self.attributes);
+        attributes.clear();
+        // Cuts come in between; attributes are judged when all are known.
+        let mut cuts: Vec<Range<usize>> = Vec::new();
         for field in Fields::new(part.content) {
             let field = field?;
-            match field.number {
+            let keep = match field.number {
                 resource::ATTRIBUTES => {
-                    if entries.len() >= MAX_ATTRIBUTES {
+                    if attributes.len() >= MAX_ATTRIBUTES {
                         return Err(Stop::Slow);
                     }
-                    let attribute = Attribute::parse(field.bytes()?, ATTRIBUTE_DEPTH, self.policy)?;
-                    entries.push(Entry::attribute(part.place(&field), attribute));
+                    Attribute::read(field.bytes()?, ATTRIBUTE_DEPTH, self.policy, part.place(&field), &mut attributes)?;
+                    true
                 }
                 resource::DROPPED_ATTRIBUTES_COUNT => {
                     once.see(field.number)?;
-                    if self.strip_count(&field)? {
-                        entries.push(Entry::cut(part.place(&field)));
-                    }
+                    !self.strip_count(&field)?
                 }
                 resource::ENTITY_REFS => {
                     wire::validate(field.bytes()?, &entity_ref::MESSAGE, ATTRIBUTE_DEPTH)?;
                     self.tally.strip(Place::EntityRef, StripReason::NotAllowed);
-                    Entry::push_cut(&mut entries, part.place(&field));
+                    false
                 }
-                _ => Entry::push_cut(&mut entries, part.place(&field)),
+                _ => false,
+            };
+            if !keep {
+                let place = part.place(&field);
+                match cuts.last_mut() {
+                    Some(last) if last.end == place.start => last.end = place.end,
+                    _ => cuts.push(place),
+                }
             }
         }
-        self.attributes(&entries, self.policy.resource, Place::ResourceAttribute)?;
-        self.entries = entries;
+        let mut rules = self.rules(&attributes, self.policy.resource, Place::ResourceAttribute, resource::ATTRIBUTES)?;
+        let mut cuts = cuts.into_iter().peekable();
+        for attribute in &attributes {
+            while let Some(cut) = cuts.next_if(|cut| cut.start < attribute.start) {
+                self.splice.cut(cut);
+            }
+            self.attribute(attribute, &mut rules)?;
+        }
+        for cut in cuts {
+            self.splice.cut(cut);
+        }
+        self.attributes = attributes;
         self.splice.close(frame);
         Ok(())
     }

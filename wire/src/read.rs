@@ -117,7 +117,16 @@ impl<'a> Fields<'a> {
         Self { message, at: 0 }
     }
 
+    /// The one field of a message that has exactly one.
     #[inline]
+    #[must_use]
+    pub fn only(mut self) -> Option<Field<'a>> {
+        let field = self.field().ok()?;
+        (self.at == self.message.len()).then_some(field)
+    }
+
+    #[allow(clippy::inline_always, reason = "a field then stays in registers; through memory it takes twice the time")]
+    #[inline(always)]
     fn field(&mut self) -> Result<Field<'a>, Error> {
         let start = self.at;
         let tag = self.number()?;
@@ -185,7 +194,8 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, Error>;
 
-    #[inline]
+    #[allow(clippy::inline_always, reason = "as above")]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.at >= self.message.len() {
             return None;

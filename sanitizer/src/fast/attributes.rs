@@ -3,22 +3,22 @@
 use std::ops::Range;
 
 use contract::{Place, Rule, StripReason, attr};
-use wire::otlp::{any_value, array_value, key_value, key_value_list, resource, span};
+use wire::otlp::{any_value, array_value, key_value, key_value_list};
 use wire::{Fields, write};
 
 use super::policy::{Key, Keys, bit};
-use super::span::{Entry, What};
 use super::{Once, Policy, Stop, Walk};
 use crate::check::{Value, check, fallback};
 
-/// An attribute as it stands in the message.
+/// An attribute as it stands in the message. Flat, and written where it stays: copying it about took longer than reading it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attribute<'a> {
+    /// Where it stands in the whole message.
+    pub(super) start: usize,
+    pub(super) end: usize,
+    value: AnyValue<'a>,
     /// Number of the key, if the contract has it.
-    pub(super) number: Option<u8>,
-    pub(super) value: AnyValue<'a>,
-    /// The value's encoding.
-    encoded: &'a [u8],
+    number: Option<u8>,
     /// Whether nothing but a key and a value is in it.
     exact: bool,
     /// Whether it has an index into a dictionary.
@@ -26,26 +26,89 @@ pub(super) struct Attribute<'a> {
 }
 
 /// An attribute's value, as far as rules know it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) enum AnyValue<'a> {
-    /// A text; whether it is UTF-8 is not known yet.
-    Text(&'a [u8]),
-    Int(i64),
-    Double(f64),
-    Bool(bool),
-    /// The content of a valid list.
-    List(&'a [u8]),
+#[derive(Clone, Copy, Debug)]
+struct AnyValue<'a> {
+    kind: Kind,
+    /// The bits of a number, or of a truth value.
+    bits: u64,
+    /// The text, or the list's content.
+    bytes: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Whether it is UTF-8 is not known yet.
+    Text,
+    Int,
+    Double,
+    Bool,
+    /// Valid.
+    List,
     /// Valid, and never allowed: bytes, a map, an index, or nothing.
-    #[default]
     Other,
 }
 
+/// What is the same for all attributes of a record or a resource.
+pub(super) struct Rules<'a> {
+    pub(super) allowed: Keys,
+    pub(super) place: Place,
+    /// Number of the field that attributes are in.
+    pub(super) field: u32,
+    /// The keys that were kept so far: of one that occurs twice, the first counts.
+    pub(super) kept: Keys,
+    /// The record's account id, if it has a valid one: it stands in for a label that must not be shown.
+    pub(super) account_id: Option<&'a str>,
+}
+
 impl<'a> Attribute<'a> {
-    /// Reads a `KeyValue`, `depth` messages deep.
-    pub(super) fn parse(content: &'a [u8], depth: usize, policy: &Policy) -> Result<Self, Stop> {
+    /// Reads a `KeyValue`, `depth` messages deep, to the end of `attributes`.
+    #[inline]
+    pub(super) fn read(
+        content: &'a [u8],
+        depth: usize,
+        policy: &Policy,
+        range: Range<usize>,
+        attributes: &mut Vec<Self>,
+    ) -> Result<(), Stop> {
+        if Self::read_usual(content, policy, range.clone(), attributes).is_none() {
+            attributes.push(Self::read_any(content, depth, policy, range)?);
+        }
+        Ok(())
+    }
+
+    /// Reads it if it is short, of a known key and laid out as every SDK does it: the key, then a value of one field.
+    #[inline]
+    fn read_usual(content: &'a [u8], policy: &Policy, range: Range<usize>, attributes: &mut Vec<Self>) -> Option<()> {
+        const KEY: u8 = tag(key_value::KEY, 2);
+        const VALUE: u8 = tag(key_value::VALUE, 2);
+        const TEXT: u8 = tag(any_value::STRING_VALUE, 2);
+        const INT: u8 = tag(any_value::INT_VALUE, 0);
+        const DOUBLE: u8 = tag(any_value::DOUBLE_VALUE, 1);
+
+        let [KEY, key_len @ 0..0x80, rest @ ..] = content else { return None };
+        let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
+        let [VALUE, value_len @ 0..0x80, encoded @ ..] = rest else { return None };
+        if encoded.len() != usize::from(*value_len) {
+            return None;
+        }
+        let (kind, bits, bytes) = match encoded {
+            [TEXT, text_len @ 0..0x80, text @ ..] if text.len() == usize::from(*text_len) => (Kind::Text, 0, text),
+            [INT, n @ 0..0x80] => (Kind::Int, u64::from(*n), &[][..]),
+            [INT, ..] => (Kind::Int, Fields::new(encoded).only()?.varint().ok()?, &[][..]),
+            [DOUBLE, bits @ ..] => (Kind::Double, u64::from_le_bytes(bits.try_into().ok()?), &[][..]),
+            _ => return None,
+        };
+        let number = Some(policy.number(key)?);
+        let value = AnyValue { kind, bits, bytes };
+        attributes.push(Self { start: range.start, end: range.end, value, number, exact: true, has_index: false });
+        Some(())
+    }
+
+    fn read_any(content: &'a [u8], depth: usize, policy: &Policy, range: Range<usize>) -> Result<Self, Stop> {
         let mut once = Once::default();
         let mut key: &[u8] = b"";
-        let mut parsed = Self { number: None, value: AnyValue::Other, encoded: b"", exact: true, has_index: false };
+        let mut read =
+            Self { start: range.start, end: range.end, value: AnyValue::OTHER, number: None, exact: true, has_index: false };
         for field in Fields::new(content) {
             let field = field?;
             match field.number {
@@ -55,10 +118,9 @@ impl<'a> Attribute<'a> {
                 }
                 key_value::VALUE => {
                     once.see(field.number)?;
-                    parsed.encoded = field.bytes()?;
-                    let (value, exact) = AnyValue::parse(parsed.encoded, depth + 1)?;
-                    parsed.value = value;
-                    parsed.exact &= exact;
+                    let (value, exact) = AnyValue::read(field.bytes()?, depth + 1)?;
+                    read.value = value;
+                    read.exact &= exact;
                 }
                 key_value::KEY_STRINDEX => {
                     once.see(field.number)?;
@@ -67,51 +129,64 @@ impl<'a> Attribute<'a> {
                     if i32::try_from(index.cast_signed()).is_err() {
                         return Err(Stop::Slow);
                     }
-                    parsed.has_index = index != 0;
+                    read.has_index = index != 0;
                 }
-                _ => parsed.exact = false,
+                _ => read.exact = false,
             }
         }
-        parsed.number = policy.number(key);
-        if parsed.number.is_none() {
+        read.number = policy.number(key);
+        if read.number.is_none() {
             wire::text(key)?;
-            parsed.value.validate()?;
+            read.value.validate()?;
         }
-        Ok(parsed)
+        Ok(read)
+    }
+
+    /// The text of the first attribute with this key, if that is a text.
+    pub(super) fn first_text(attributes: &[Self], number: Option<u8>) -> Result<Option<&'a str>, Stop> {
+        match attributes.iter().find(|attribute| attribute.number == number) {
+            Some(Self { value: AnyValue { kind: Kind::Text, bytes, .. }, .. }) => Ok(Some(wire::text(bytes)?)),
+            _ => Ok(None),
+        }
     }
 }
 
+/// The tag of a field, as far as it is one byte.
+const fn tag(number: u32, wire_type: u8) -> u8 {
+    assert!(number < 16);
+    number.to_le_bytes()[0] << 3 | wire_type
+}
+
 impl<'a> AnyValue<'a> {
+    const OTHER: Self = Self { kind: Kind::Other, bits: 0, bytes: b"" };
+
     /// Reads an `AnyValue`, `depth` messages deep; and says whether nothing else is in it.
-    fn parse(content: &'a [u8], depth: usize) -> Result<(Self, bool), Stop> {
-        let (mut parsed, mut seen, mut exact) = (Self::Other, false, true);
+    fn read(content: &'a [u8], depth: usize) -> Result<(Self, bool), Stop> {
+        let (mut read, mut seen, mut exact) = (Self::OTHER, false, true);
         for field in Fields::new(content) {
             let field = field?;
-            parsed = match field.number {
-                any_value::STRING_VALUE => Self::Text(field.bytes()?),
+            let (kind, bits, bytes) = match field.number {
+                any_value::STRING_VALUE => (Kind::Text, 0, field.bytes()?),
                 // Truth has one number; the reference takes any but 0 for it.
-                any_value::BOOL_VALUE => Self::Bool(match field.varint()? {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(Stop::Slow),
-                }),
-                any_value::INT_VALUE => Self::Int(field.varint()?.cast_signed()),
-                any_value::DOUBLE_VALUE => Self::Double(f64::from_bits(field.fixed64()?)),
+                any_value::BOOL_VALUE if field.varint()? > 1 => return Err(Stop::Slow),
+                any_value::BOOL_VALUE => (Kind::Bool, field.varint()?, &[][..]),
+                any_value::INT_VALUE => (Kind::Int, field.varint()?, &[][..]),
+                any_value::DOUBLE_VALUE => (Kind::Double, field.fixed64()?, &[][..]),
                 any_value::ARRAY_VALUE => {
                     wire::validate(field.bytes()?, &array_value::MESSAGE, depth + 1)?;
-                    Self::List(field.bytes()?)
+                    (Kind::List, 0, field.bytes()?)
                 }
                 any_value::KVLIST_VALUE => {
                     wire::validate(field.bytes()?, &key_value_list::MESSAGE, depth + 1)?;
-                    Self::Other
+                    (Kind::Other, 0, &[][..])
                 }
                 any_value::BYTES_VALUE => {
                     field.bytes()?;
-                    Self::Other
+                    (Kind::Other, 0, &[][..])
                 }
                 any_value::STRING_VALUE_STRINDEX => {
                     field.varint()?;
-                    Self::Other
+                    (Kind::Other, 0, &[][..])
                 }
                 _ => {
                     exact = false;
@@ -121,26 +196,28 @@ impl<'a> AnyValue<'a> {
             if std::mem::replace(&mut seen, true) {
                 return Err(Stop::Slow);
             }
+            read = Self { kind, bits, bytes };
         }
-        Ok((parsed, exact))
+        Ok((read, exact))
     }
 
     /// What is left to check of a value that goes.
     fn validate(self) -> Result<(), Stop> {
-        if let Self::Text(text) = self {
-            wire::text(text)?;
+        if self.kind == Kind::Text {
+            wire::text(self.bytes)?;
         }
         Ok(())
     }
 
-    fn judge(self, key: &Key) -> Result<Result<(), StripReason>, Stop> {
-        Ok(match self {
-            Self::Text(text) => return key.judge(text),
-            Self::List(content) => return judge_list(key, content),
-            Self::Int(n) => check(key.attribute, Value::Int(n)),
-            Self::Double(n) => check(key.attribute, Value::Double(n)),
-            Self::Bool(b) => check(key.attribute, Value::Bool(b)),
-            Self::Other => Err(StripReason::WrongType),
+    #[inline]
+    fn judge(&self, key: &Key) -> Result<Result<(), StripReason>, Stop> {
+        Ok(match self.kind {
+            Kind::Text => return key.judge(self.bytes),
+            Kind::List => return judge_list(key, self.bytes),
+            Kind::Int => check(key.attribute, Value::Int(self.bits.cast_signed())),
+            Kind::Double => check(key.attribute, Value::Double(f64::from_bits(self.bits))),
+            Kind::Bool => check(key.attribute, Value::Bool(self.bits != 0)),
+            Kind::Other => Err(StripReason::WrongType),
         })
     }
 }
@@ -154,11 +231,12 @@ fn judge_list(key: &Key, content: &[u8]) -> Result<Result<(), StripReason>, Stop
             return Err(Stop::Slow);
         }
         items += 1;
-        match AnyValue::parse(item.bytes()?, 0)? {
-            (_, false) => return Err(Stop::Slow),
-            (AnyValue::Text(text), true) => all_members &= key.has_member(text),
-            _ => all_text = false,
+        let (value, exact) = AnyValue::read(item.bytes()?, 0)?;
+        if !exact {
+            return Err(Stop::Slow);
         }
+        all_text &= value.kind == Kind::Text;
+        all_members &= key.has_member(value.bytes);
     }
     let Rule::TextList { max_items, .. } = key.attribute.rule else { return Ok(Err(StripReason::WrongType)) };
     Ok(if !all_text {
@@ -173,67 +251,61 @@ fn judge_list(key: &Key, content: &[u8]) -> Result<Result<(), StripReason>, Stop
 }
 
 impl<'a> Walk<'a> {
-    /// Notes the edits of a resource whose attributes, and cuts, these are.
-    pub(super) fn attributes(&mut self, entries: &[Entry<'a>], allowed: Keys, place: Place) -> Result<(), Stop> {
-        let account_id = self.account_id(entries)?;
-        let mut kept = 0;
-        for Entry { range, what } in entries {
-            match what {
-                What::Attribute(attribute) => {
-                    self.attribute(range.clone(), attribute, allowed, &mut kept, account_id, place)?;
-                }
-                _ => self.splice.cut(range.clone()),
-            }
-        }
-        Ok(())
+    /// What holds for these attributes.
+    pub(super) fn rules(&self, attributes: &[Attribute<'a>], allowed: Keys, place: Place, field: u32) -> Result<Rules<'a>, Stop> {
+        let account_id = Attribute::first_text(attributes, self.policy.account_id)?
+            .filter(|id| contract::attribute(attr::UPSTREAM_ACCOUNT_ID).is_some_and(|rule| check(rule, Value::Text(id)).is_ok()));
+        Ok(Rules { allowed, place, field, kept: 0, account_id })
     }
 
-    /// Keeps an attribute, puts the fallback in its place, or cuts it. `kept` are the keys that were kept so far: of a key that occurs
-    /// twice, the first counts.
-    pub(super) fn attribute(
-        &mut self,
-        range: Range<usize>,
-        attribute: &Attribute<'a>,
-        allowed: Keys,
-        kept: &mut Keys,
-        account_id: Option<&str>,
-        place: Place,
-    ) -> Result<(), Stop> {
-        let number = match place {
-            Place::ResourceAttribute => resource::ATTRIBUTES,
-            _ => span::ATTRIBUTES,
-        };
+    /// Keeps an attribute, puts the fallback in its place, or cuts it.
+    #[inline]
+    pub(super) fn attribute(&mut self, attribute: &Attribute<'a>, rules: &mut Rules<'_>) -> Result<(), Stop> {
+        if let Some(number) = attribute.number
+            && let Some(key) = self.policy.key(number)
+            && bit(number) & rules.allowed & !rules.kept != 0
+            && attribute.value.judge(key)?.is_ok()
+            && attribute.exact
+            && !attribute.has_index
+        {
+            rules.kept |= bit(number);
+            return Ok(());
+        }
+        self.edit_attribute(attribute, rules)
+    }
+
+    /// An attribute that cannot stay as it is.
+    fn edit_attribute(&mut self, attribute: &Attribute<'a>, rules: &mut Rules<'_>) -> Result<(), Stop> {
+        let range = attribute.start..attribute.end;
         if attribute.has_index {
             // Indices into a dictionary have a meaning in profiles only.
             self.tally.strip(Place::Number, StripReason::NotAllowed);
         }
         let judged = match attribute.number.and_then(|number| Some((bit(number), self.policy.key(number)?))) {
             None => Err(StripReason::UnknownKey),
-            Some((bit, _)) if bit & allowed == 0 => Err(StripReason::WrongPlace),
-            Some((bit, _)) if bit & *kept != 0 => Err(StripReason::Duplicate),
+            Some((bit, _)) if bit & rules.allowed == 0 => Err(StripReason::WrongPlace),
+            Some((bit, _)) if bit & rules.kept != 0 => Err(StripReason::Duplicate),
             Some((bit, key)) => Ok((bit, key, attribute.value.judge(key)?)),
         };
         match judged {
             Ok((bit, key, Ok(()))) => {
-                *kept |= bit;
-                if !attribute.exact || attribute.has_index {
-                    let value = plain_value(attribute);
-                    self.splice.replace(range, |out| write_attribute(out, number, key, &value));
-                }
+                rules.kept |= bit;
+                let value = self.plain_value(range.clone());
+                self.splice.replace(range, |out| write_attribute(out, rules.field, key, &value));
             }
             Ok((bit, key, Err(reason))) => {
-                self.tally.strip(place, reason);
-                if let Some(text) = fallback(key.attribute, account_id) {
-                    *kept |= bit;
+                self.tally.strip(rules.place, reason);
+                if let Some(text) = fallback(key.attribute, rules.account_id) {
+                    rules.kept |= bit;
                     let mut value = Vec::with_capacity(text.len() + 2);
                     write::bytes_field(&mut value, any_value::STRING_VALUE, text.as_bytes());
-                    self.splice.replace(range, |out| write_attribute(out, number, key, &value));
+                    self.splice.replace(range, |out| write_attribute(out, rules.field, key, &value));
                 } else {
                     self.splice.cut(range);
                 }
             }
             Err(reason) => {
-                self.tally.strip(place, reason);
+                self.tally.strip(rules.place, reason);
                 attribute.value.validate()?;
                 self.splice.cut(range);
             }
@@ -241,31 +313,21 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The first attribute with this key.
-    pub(super) fn first(entries: &[Entry<'a>], number: Option<u8>) -> Option<AnyValue<'a>> {
-        entries.iter().find_map(|entry| match &entry.what {
-            What::Attribute(attribute) if attribute.number == number => Some(attribute.value),
-            _ => None,
-        })
-    }
-
-    /// The record's account id, if it has a valid one: it stands in for a label that must not be shown.
-    pub(super) fn account_id(&self, entries: &[Entry<'a>]) -> Result<Option<&'a str>, Stop> {
-        let Some(AnyValue::Text(id)) = Self::first(entries, self.policy.account_id) else { return Ok(None) };
-        let id = wire::text(id)?;
-        Ok(contract::attribute(attr::UPSTREAM_ACCOUNT_ID).filter(|rule| check(rule, Value::Text(id)).is_ok()).map(|_| id))
-    }
-}
-
-/// The value's encoding without what OTLP does not define. Lists with such a thing in them do not come here.
-fn plain_value(attribute: &Attribute<'_>) -> Vec<u8> {
-    let mut value = Vec::new();
-    for field in Fields::new(attribute.encoded).flatten() {
-        if any_value::MESSAGE.fields.iter().any(|(number, _)| *number == field.number) {
-            value.extend_from_slice(&attribute.encoded[field.start..field.end]);
+    /// The encoding of the value of a valid attribute in this range, without what OTLP does not define. Lists with such a thing in them
+    /// do not come here.
+    fn plain_value(&self, range: Range<usize>) -> Vec<u8> {
+        let attribute = Fields::new(&self.message[range]).flatten().next();
+        let content = attribute.and_then(|field| field.bytes().ok()).unwrap_or_default();
+        let value = Fields::new(content).flatten().find(|field| field.number == key_value::VALUE);
+        let content = value.and_then(|field| field.bytes().ok()).unwrap_or_default();
+        let mut plain = Vec::new();
+        for field in Fields::new(content).flatten() {
+            if any_value::MESSAGE.fields.iter().any(|(number, _)| *number == field.number) {
+                plain.extend_from_slice(&content[field.start..field.end]);
+            }
         }
+        plain
     }
-    value
 }
 
 fn write_attribute(out: &mut Vec<u8>, number: u32, key: &Key, value: &[u8]) {

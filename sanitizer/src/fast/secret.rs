@@ -66,7 +66,7 @@ const fn shape(start: &'static str, with: &'static str, min_bytes: usize) -> Sha
 }
 
 /// One for each shape of the detectors that starts with fixed letters, in their case.
-static SHAPES: &[Shape] = &[
+const SHAPES: &[Shape] = &[
     shape("sk-", "", 16),
     shape("eyJ", ".", 16),
     shape("-----BEGIN", "", 10),
@@ -80,8 +80,14 @@ static SHAPES: &[Shape] = &[
     shape("://", "", 7),
 ];
 
+/// Each shape has one of these.
+const SOME_IN_ALL_SHAPES: u64 = DASH | UNDERSCORE | DOT | COLON | bit(b'A');
+
 /// Whether the detectors surely find nothing in this text. To a text without secrets it may say no; the detectors then decide.
 pub(super) fn surely_harmless(text: &[u8]) -> bool {
+    if is_uuid(text) {
+        return true;
+    }
     let bits = text.iter().fold(0, |bits, byte| bits | BITS[usize::from(*byte)]);
     // An e-mail address; basic credentials.
     if bits & (AT | EQUALS) != 0 {
@@ -92,10 +98,11 @@ pub(super) fn surely_harmless(text: &[u8]) -> bool {
     if lower & bearer == bearer && text.windows(6).any(|window| window.eq_ignore_ascii_case(b"bearer")) {
         return false;
     }
-    let suspicious = SHAPES
-        .iter()
-        .filter(|shape| bits & shape.bits == shape.bits && text.len() >= shape.min_bytes)
-        .any(|shape| text.windows(shape.start.len()).any(|window| window == shape.start.as_bytes()));
+    let suspicious = bits & SOME_IN_ALL_SHAPES != 0
+        && SHAPES
+            .iter()
+            .filter(|shape| bits & shape.bits == shape.bits && text.len() >= shape.min_bytes)
+            .any(|shape| text.windows(shape.start.len()).any(|window| window == shape.start.as_bytes()));
     if suspicious && !is_public_prefix(text) {
         return false;
     }
@@ -109,8 +116,9 @@ fn is_public_prefix(text: &[u8]) -> bool {
 
 fn may_have_address(text: &[u8], bits: u64) -> bool {
     let several = |text: &[u8], byte: u8, times: usize| text.iter().filter(|other| **other == byte).nth(times - 1).is_some();
-    // Four numbers and three dots, or two colons in one word.
-    (bits & (DOT | DIGIT) == DOT | DIGIT && several(text, b'.', 3))
+    let numbers = |text: &[u8]| text.split(|byte| !matches!(byte, b'0'..=b'9' | b'.')).any(|part| several(part, b'.', 3));
+    // Four numbers with three dots between them, or two colons in one word.
+    (bits & (DOT | DIGIT) == DOT | DIGIT && several(text, b'.', 3) && numbers(text))
         || (bits & COLON != 0 && text.split(|byte| *byte == b' ').any(|word| several(word, b':', 2)))
 }
 
@@ -149,3 +157,11 @@ fn is_uuid(word: &[u8]) -> bool {
     word.len() == 36
         && word.iter().enumerate().all(|(at, b)| if [8, 13, 18, 23].contains(&at) { *b == b'-' } else { b.is_ascii_hexdigit() })
 }
+
+const _: () = {
+    let mut at = 0;
+    while at < SHAPES.len() {
+        assert!(SHAPES[at].bits & SOME_IN_ALL_SHAPES != 0);
+        at += 1;
+    }
+};

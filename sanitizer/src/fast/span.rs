@@ -8,7 +8,8 @@ use contract::{DropReason, Place, RecordKind, StripReason};
 use wire::otlp::{event, key_value, link, span, status};
 use wire::{Field, Fields, write};
 
-use super::attributes::{AnyValue, Attribute};
+use super::attributes::Attribute;
+use super::policy::RecordPolicy;
 use super::{MAX_ATTRIBUTES, MAX_LINKS, Once, Part, Stop, Walk};
 use crate::reference::{DEFINED_FLAGS, MAX_LINKS as MAX_KEPT_LINKS, SPAN_KINDS, STATUS_CODES};
 
@@ -17,21 +18,20 @@ const SPAN_DEPTH: usize = 3;
 /// Around what is inside a span's field.
 const FIELD_DEPTH: usize = SPAN_DEPTH + 1;
 
-/// Something in a record that has to be judged, or that goes.
+/// Something in a span, besides its attributes, that has to be judged or that goes.
 #[derive(Debug)]
-pub(super) struct Entry<'a> {
+pub(super) struct Other<'a> {
     /// Where it stands in the whole message.
-    pub(super) range: Range<usize>,
-    pub(super) what: What<'a>,
+    range: Range<usize>,
+    what: What<'a>,
 }
 
 #[derive(Debug)]
-pub(super) enum What<'a> {
-    /// Goes without a word, or after it was counted.
-    Cut,
+enum What<'a> {
+    /// Goes without a word.
+    Unknown,
     /// Goes, and is counted: so many fields at a place, for a reason.
     Stripped(Place, StripReason, u64),
-    Attribute(Attribute<'a>),
     Name(&'a [u8]),
     Link(Link<'a>),
     /// A status of which something goes.
@@ -54,30 +54,17 @@ pub(super) struct Link<'a> {
     had_unknown: bool,
 }
 
-impl<'a> Entry<'a> {
-    pub(super) fn cut(range: Range<usize>) -> Self {
-        Self { range, what: What::Cut }
-    }
-
-    pub(super) fn attribute(range: Range<usize>, attribute: Attribute<'a>) -> Self {
-        Self { range, what: What::Attribute(attribute) }
-    }
-
-    /// Adds a cut, to the one before if that is its neighbour: so a message of nothing but these needs no memory.
-    pub(super) fn push_cut(entries: &mut Vec<Self>, range: Range<usize>) {
-        match entries.last_mut() {
-            Some(Self { range: last, what: What::Cut }) if last.end == range.start => last.end = range.end,
-            _ => entries.push(Self::cut(range)),
-        }
-    }
-
-    fn push_event(entries: &mut Vec<Self>, range: Range<usize>) {
-        match entries.last_mut() {
-            Some(Self { range: last, what: What::Stripped(Place::SpanEvent, _, count) }) if last.end == range.start => {
+impl Other<'_> {
+    /// Adds an unknown field or an event, to the one before if that is its neighbour: so a span of nothing but these needs no memory.
+    fn push_cut(others: &mut Vec<Self>, range: Range<usize>, events: u64) {
+        match (others.last_mut(), events) {
+            (Some(Self { range: last, what: What::Unknown }), 0) if last.end == range.start => last.end = range.end,
+            (Some(Self { range: last, what: What::Stripped(Place::SpanEvent, _, count) }), 1) if last.end == range.start => {
                 last.end = range.end;
-                *count += 1;
+                *count += events;
             }
-            _ => entries.push(Self { range, what: What::Stripped(Place::SpanEvent, StripReason::NotAllowed, 1) }),
+            (_, 0) => others.push(Self { range, what: What::Unknown }),
+            _ => others.push(Self { range, what: What::Stripped(Place::SpanEvent, StripReason::NotAllowed, events) }),
         }
     }
 }
@@ -90,7 +77,6 @@ struct Head<'a> {
     start_unix_ns: u64,
     end_unix_ns: u64,
     has_name: bool,
-    attributes: usize,
     links: usize,
 }
 
@@ -110,14 +96,15 @@ impl Head<'_> {
 impl<'a> Walk<'a> {
     /// Whether the span stays.
     pub(super) fn span(&mut self, part: Part<'a>) -> Result<bool, Stop> {
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.clear();
-        let head = self.read(part, &mut entries)?;
+        let (mut attributes, mut others) = (std::mem::take(&mut self.attributes), std::mem::take(&mut self.others));
+        attributes.clear();
+        others.clear();
+        let head = self.read(part, &mut attributes, &mut others)?;
         self.tally.parsed();
         let keep = match head.judge() {
             Ok(()) => {
                 self.tally.accepted();
-                self.judge(part, &head, &entries)?;
+                self.judge(part, &head, &attributes, &others)?;
                 true
             }
             Err(reason) => {
@@ -127,11 +114,12 @@ impl<'a> Walk<'a> {
                 false
             }
         };
-        self.entries = entries;
+        (self.attributes, self.others) = (attributes, others);
         Ok(keep)
     }
 
-    fn read(&self, part: Part<'a>, entries: &mut Vec<Entry<'a>>) -> Result<Head<'a>, Stop> {
+    #[inline]
+    fn read(&self, part: Part<'a>, attributes: &mut Vec<Attribute<'a>>, others: &mut Vec<Other<'a>>) -> Result<Head<'a>, Stop> {
         let (mut once, mut head) = (Once::default(), Head::default());
         for field in Fields::new(part.content) {
             let field = field?;
@@ -141,11 +129,11 @@ impl<'a> Walk<'a> {
             let place = || part.place(&field);
             let what = match field.number {
                 span::ATTRIBUTES => {
-                    head.attributes += 1;
-                    if head.attributes > MAX_ATTRIBUTES {
+                    if attributes.len() >= MAX_ATTRIBUTES {
                         return Err(Stop::Slow);
                     }
-                    What::Attribute(Attribute::parse(field.bytes()?, FIELD_DEPTH, self.policy)?)
+                    Attribute::read(field.bytes()?, FIELD_DEPTH, self.policy, place(), attributes)?;
+                    continue;
                 }
                 span::TRACE_ID => {
                     head.trace_id = field.bytes()?;
@@ -205,7 +193,7 @@ impl<'a> Walk<'a> {
                 }
                 span::EVENTS => {
                     wire::validate(field.bytes()?, &event::MESSAGE, FIELD_DEPTH)?;
-                    Entry::push_event(entries, place());
+                    Other::push_cut(others, place(), 1);
                     continue;
                 }
                 span::LINKS => {
@@ -216,48 +204,30 @@ impl<'a> Walk<'a> {
                     What::Link(Link::parse(&field)?)
                 }
                 _ => {
-                    Entry::push_cut(entries, place());
+                    Other::push_cut(others, place(), 0);
                     continue;
                 }
             };
-            entries.push(Entry { range: place(), what });
+            others.push(Other { range: place(), what });
         }
         Ok(head)
     }
 
     /// Notes the edits of a span that stays.
-    fn judge(&mut self, part: Part<'a>, head: &Head<'a>, entries: &[Entry<'a>]) -> Result<(), Stop> {
-        let kind = match Self::first(entries, self.policy.record_kind) {
-            Some(AnyValue::Text(text)) => RecordKind::parse(wire::text(text)?),
-            _ => None,
-        };
+    fn judge(&mut self, part: Part<'a>, head: &Head<'a>, attributes: &[Attribute<'a>], others: &[Other<'a>]) -> Result<(), Stop> {
+        let kind = Attribute::first_text(attributes, self.policy.record_kind)?.and_then(RecordKind::parse);
         let policy = self.policy.record(kind);
-        let account_id = self.account_id(entries)?;
+        let mut rules = self.rules(attributes, policy.keys, Place::SpanAttribute, span::ATTRIBUTES)?;
         let frame = self.splice.open(part.range());
-        let (mut kept, mut kept_links) = (0, 0);
-        for Entry { range, what } in entries {
-            let range = range.clone();
-            match what {
-                What::Attribute(attribute) => {
-                    self.attribute(range, attribute, policy.keys, &mut kept, account_id, Place::SpanAttribute)?;
-                }
-                What::Name(name) => {
-                    if let Err(reason) = policy.judge_name(name)? {
-                        self.fall_back_name(range, policy.record.fallback_name, reason);
-                    }
-                }
-                What::Cut => self.splice.cut(range),
-                What::Stripped(place, reason, fields) => {
-                    self.tally.strip_many(*place, *reason, *fields);
-                    self.splice.cut(range);
-                }
-                What::Link(link) => self.link(range, link, &mut kept_links),
-                What::Status { code, had_text } => self.status(range, *code, *had_text)?,
-                What::Flags(flags) => {
-                    self.tally.strip(Place::Number, StripReason::OutOfRange);
-                    self.splice.replace(range, |out| write::fixed32_field(out, span::FLAGS, *flags));
-                }
+        let (mut others, mut kept_links) = (others.iter().peekable(), 0);
+        for attribute in attributes {
+            while let Some(other) = others.next_if(|other| other.range.start < attribute.start) {
+                self.other(other, policy, &mut kept_links)?;
             }
+            self.attribute(attribute, &mut rules)?;
+        }
+        for other in others {
+            self.other(other, policy, &mut kept_links)?;
         }
         if !head.has_name
             && let Err(reason) = policy.judge_name(b"")?
@@ -266,6 +236,30 @@ impl<'a> Walk<'a> {
             self.fall_back_name(end..end, policy.record.fallback_name, reason);
         }
         self.splice.close(frame);
+        Ok(())
+    }
+
+    /// Notes the edit of something besides the attributes.
+    fn other(&mut self, other: &Other<'a>, policy: &RecordPolicy, kept_links: &mut usize) -> Result<(), Stop> {
+        let range = other.range.clone();
+        match &other.what {
+            What::Name(name) => {
+                if let Err(reason) = policy.judge_name(name)? {
+                    self.fall_back_name(range, policy.record.fallback_name, reason);
+                }
+            }
+            What::Unknown => self.splice.cut(range),
+            What::Stripped(place, reason, fields) => {
+                self.tally.strip_many(*place, *reason, *fields);
+                self.splice.cut(range);
+            }
+            What::Link(link) => self.link(range, link, kept_links),
+            What::Status { code, had_text } => self.status(range, *code, *had_text)?,
+            What::Flags(flags) => {
+                self.tally.strip(Place::Number, StripReason::OutOfRange);
+                self.splice.replace(range, |out| write::fixed32_field(out, span::FLAGS, *flags));
+            }
+        }
         Ok(())
     }
 

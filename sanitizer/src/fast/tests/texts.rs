@@ -142,9 +142,8 @@ proptest! {
 #[test]
 fn honest_texts_need_no_second_look() {
     for text in generate::TEXTS.iter().take_while(|text| !text.is_empty()) {
-        // A time of day has two colons and a long version has three dots, as addresses have.
-        let like_an_address = text.contains("06:00:00") || text.matches('.').count() == 3;
-        assert_eq!(surely_harmless(text.as_bytes()), !like_an_address, "{text}");
+        // A time of day has two colons, as addresses have.
+        assert_eq!(surely_harmless(text.as_bytes()), !text.contains("06:00:00"), "{text}");
     }
     for route in contract::Route::TEXTS {
         assert!(surely_harmless(route.as_bytes()), "{route}");
