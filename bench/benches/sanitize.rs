@@ -30,7 +30,7 @@ type Engine = (&'static str, fn(&Bytes) -> usize);
 
 const ENGINES: [Engine; 4] = [
     ("fast", |message| match fast::traces(message).unwrap() {
-        Fast::Clean(report) => message.len() + usize::from(report.parsed_spans == 0),
+        Fast::Clean(report) => message.len() + usize::from(report.parsed_records == 0),
         Fast::Rewritten(output, _) => output.len(),
         Fast::Slow => panic!("a message of the benchmark is unusual"),
     }),
@@ -40,15 +40,6 @@ const ENGINES: [Engine; 4] = [
 ];
 
 fn main() {
-    if let Some(arg) = std::env::args().find(|a| a.starts_with("prof=")) {
-        let shape = Shape::ALL[arg[5..6].parse::<usize>().unwrap()];
-        let ms: Vec<Bytes> =
-            vec![bench::message((0..512).map(|n| shape.span(n, &arg[6..] == "d")).collect()).encode_to_vec().into()];
-        for _ in 0..20 {
-            println!("{}", turn(&ms, ENGINES[0].1, Duration::from_millis(100)));
-        }
-        return;
-    }
     let once = std::env::args().any(|argument| argument == "--test");
     println!("{:<7} {:>9} {:>6} {:>7}  {:>30}", "", "", "", "", "ns/span, best and median");
     println!(
@@ -132,7 +123,7 @@ fn verify(shape: Shape, messages: &[Bytes], dirty_spans: u64) {
         let decoded = ExportTraceServiceRequest::decode(&message[..]).unwrap();
         assert_eq!(decoded.encode_to_vec(), message[..]);
         stripped += report.stripped_total();
-        accepted += report.accepted_spans;
+        accepted += report.accepted_records;
     }
     assert_eq!(accepted, SPANS);
     assert_eq!(stripped, dirty_spans * shape.stripped_fields(), "{shape:?}");

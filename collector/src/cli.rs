@@ -90,14 +90,14 @@ impl ForwardArgs {
   pooler-otel serve --data-dir /var/lib/pooler-otel --retention 30d
   pooler-otel serve --forward-endpoint http://127.0.0.1:14317        on to a Tempo or a Collector, too")]
 pub struct ServeArgs {
-    /// Folder of the embedded store [default: pooler-otel in the user's data folder].
+    /// Folder of the embedded store [default: $XDG_DATA_HOME/pooler-otel, or ~/.local/share/pooler-otel].
     #[arg(long, value_name = "FOLDER", env = "POOLER_OTEL_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<PathBuf>,
     /// How long a request is kept, such as 12h or 30d.
     #[arg(long, value_name = "DURATION", default_value = RETENTION, value_parser = parse_duration, env = "POOLER_OTEL_RETENTION", hide_env_values = true)]
     pub retention: Duration,
     /// How large the store may become, in MiB; beyond that the oldest requests go first.
-    #[arg(long, value_name = "MIB", default_value_t = MAX_STORE_MIB, env = "POOLER_OTEL_MAX_STORE_MIB", hide_env_values = true)]
+    #[arg(long, value_name = "MIB", default_value_t = MAX_STORE_MIB, value_parser = clap::value_parser!(u64).range(1..), env = "POOLER_OTEL_MAX_STORE_MIB", hide_env_values = true)]
     pub max_store_mib: u64,
     /// Where to listen.
     #[command(flatten)]
@@ -138,7 +138,9 @@ fn default_data_dir() -> Option<PathBuf> {
 
 /// `requests`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
+#[command(after_help = "A status or a date that is not understood is ignored, with a warning that says what is.
+
+Examples:
   pooler-otel requests
   pooler-otel requests --pool core-agents --status failed,rejected --from 2h
   pooler-otel requests --id 33ecffe2-5175-44bc-86ca-7ca871e58a48 --format json
@@ -174,7 +176,7 @@ pub struct RequestsArgs {
     /// Admitted at this date or earlier; a date alone means its last moment [default: now].
     #[arg(long, value_name = "DATE")]
     pub to: Option<String>,
-    /// How many rows.
+    /// How many rows, 200 at most.
     #[arg(long, value_name = "ROWS", default_value_t = PAGE_ROWS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_ROWS)))]
     pub limit: u32,
     /// How the rows are printed.
@@ -187,9 +189,9 @@ pub struct RequestsArgs {
 pub enum Format {
     /// Nine columns, for people.
     Table,
-    /// An array of objects with every attribute.
+    /// An array of objects, for programs: the columns, and every attribute that can be filtered by or summed.
     Json,
-    /// The nine columns, for spreadsheets.
+    /// The columns, for spreadsheets.
     Csv,
 }
 

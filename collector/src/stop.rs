@@ -1,8 +1,8 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C, SIGTERM, and the terminal that was closed.
 
 use tokio::sync::watch;
 
-/// Becomes true at the first Ctrl-C or SIGTERM. A second one ends the process at once, for whoever does not want to wait.
+/// Becomes true at the first Ctrl-C, SIGTERM or SIGHUP. A second one ends the process at once, for whoever does not want to wait.
 pub fn on_signal() -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
@@ -27,10 +27,14 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn signal() -> std::io::Result<()> {
     #[cfg(unix)]
     {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        // The terminal was closed: whatever this process leaves behind, nobody will clean up.
+        let mut hangup = signal(SignalKind::hangup())?;
         tokio::select! {
             result = tokio::signal::ctrl_c() => result,
             _ = terminate.recv() => Ok(()),
+            _ = hangup.recv() => Ok(()),
         }
     }
     #[cfg(not(unix))]

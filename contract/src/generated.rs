@@ -2,7 +2,8 @@
 
 #![allow(clippy::unreadable_literal, reason = "numbers stand as in the registry")]
 
-use crate::rule::{Attribute, Fallback, Record, Rule, SpanKind};
+use crate::metric::{Instrument, OtlpMetric};
+use crate::rule::{Attribute, Event, Fallback, Record, Rule, SpanKind};
 use sets::RecordKind;
 
 /// Schema URL of this version of the contract.
@@ -140,6 +141,8 @@ pub mod attr {
     pub const GEN_AI_RESPONSE_MODEL: &str = "gen_ai.response.model";
     /// Time to the first chunk in seconds.
     pub const GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
+    /// What tokens stand for.
+    pub const GEN_AI_TOKEN_MODALITY: &str = "gen_ai.token.modality";
     /// Input tokens read from a cache.
     pub const GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: &str = "gen_ai.usage.cache_read.input_tokens";
     /// Input tokens written to a cache.
@@ -174,6 +177,8 @@ pub mod attr {
     pub const POOLER_OTEL_PROTOCOL: &str = "pooler_otel.protocol";
     /// Why a whole message was refused.
     pub const POOLER_OTEL_REFUSAL: &str = "pooler_otel.refusal";
+    /// What a message is about.
+    pub const POOLER_OTEL_SIGNAL: &str = "pooler_otel.signal";
     /// Why a field was stripped.
     pub const POOLER_OTEL_STRIP_REASON: &str = "pooler_otel.strip_reason";
     /// Random id of the sending process.
@@ -268,8 +273,16 @@ pub mod sets {
         DropReason {
             /// A trace or span id of a wrong length or all zero.
             InvalidId = "invalid_id",
-            /// A start or end time that cannot be.
+            /// A time that cannot be.
             InvalidTime = "invalid_time",
+            /// A metric or an event that is not in the contract.
+            UnknownName = "unknown_name",
+            /// Data of another kind than the contract gives the metric, or none.
+            WrongType = "wrong_type",
+            /// A data point without a value, or with numbers that cannot be.
+            InvalidNumber = "invalid_number",
+            /// No destination is configured that takes the signal.
+            NoDestination = "no_destination",
             /// The branch's queue was full.
             QueueFull = "queue_full",
             /// The destination refused it for good.
@@ -373,10 +386,28 @@ pub mod sets {
             StatusMessage = "status_message",
             /// A trace state.
             TraceState = "trace_state",
-            /// A flag, enumeration or counter of a span.
+            /// A flag, an enumeration or another number.
             Number = "number",
             /// A parent span id of a wrong length.
             ParentId = "parent_id",
+            /// The body of a log record.
+            LogBody = "log_body",
+            /// An attribute of a log record.
+            LogAttribute = "log_attribute",
+            /// The severity text of a log record.
+            SeverityText = "severity_text",
+            /// The trace or span id of a log record or an exemplar.
+            TraceContext = "trace_context",
+            /// The unit of a metric.
+            MetricUnit = "metric_unit",
+            /// The description of a metric.
+            MetricDescription = "metric_description",
+            /// The metadata of a metric.
+            MetricMetadata = "metric_metadata",
+            /// An attribute of a data point.
+            DataPointAttribute = "data_point_attribute",
+            /// An exemplar, or an attribute of one.
+            Exemplar = "exemplar",
         }
         /// Whether the usage has a price.
         PricingStatus {
@@ -587,6 +618,15 @@ pub mod sets {
             /// Not recorded.
             None = "none",
         }
+        /// What a message is about.
+        Signal {
+            /// Traces; their records are spans.
+            Traces = "traces",
+            /// Logs; their records are log records.
+            Logs = "logs",
+            /// Metrics; their records are data points.
+            Metrics = "metrics",
+        }
         /// Why a field was stripped.
         StripReason {
             /// The key is not in the contract.
@@ -709,6 +749,7 @@ pub static ATTRIBUTES: &[Attribute] = &[
     Attribute { key: "gen_ai.response.finish_reasons", rule: Rule::TextList { members: &["stop", "length", "content_filter", "tool_call", "error"], max_items: 4 }, fallback: Fallback::Drop, label: None },
     Attribute { key: "gen_ai.response.model", rule: Rule::Text { members: &[], pattern: Some("^(?:[0-9A-Za-z][0-9A-Za-z._:/-]*)$"), max_chars: 128 }, fallback: Fallback::Text(crate::OTHER), label: None },
     Attribute { key: "gen_ai.response.time_to_first_chunk", rule: Rule::Double { min: 0.0, max: 604800.0 }, fallback: Fallback::Drop, label: None },
+    Attribute { key: "gen_ai.token.modality", rule: Rule::Text { members: &["text", "image", "audio", "unknown"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: None },
     Attribute { key: "gen_ai.usage.cache_read.input_tokens", rule: Rule::Int { min: 0, max: 1000000000000 }, fallback: Fallback::Drop, label: None },
     Attribute { key: "gen_ai.usage.cache_write.input_tokens", rule: Rule::Int { min: 0, max: 1000000000000 }, fallback: Fallback::Drop, label: None },
     Attribute { key: "gen_ai.usage.input_tokens", rule: Rule::Int { min: 0, max: 1000000000000 }, fallback: Fallback::Drop, label: None },
@@ -722,10 +763,11 @@ pub static ATTRIBUTES: &[Attribute] = &[
     Attribute { key: "openai.request.service_tier", rule: Rule::Text { members: &["auto", "default", "standard", "flex", "priority", "scale", "ultrafast", "batch", "_OTHER"], pattern: None, max_chars: 9 }, fallback: Fallback::Text(crate::OTHER), label: None },
     Attribute { key: "openai.response.service_tier", rule: Rule::Text { members: &["auto", "default", "standard", "flex", "priority", "scale", "ultrafast", "batch", "_OTHER"], pattern: None, max_chars: 9 }, fallback: Fallback::Text(crate::OTHER), label: None },
     Attribute { key: "pooler_otel.branch", rule: Rule::Text { members: &["store", "forward"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("branch") },
-    Attribute { key: "pooler_otel.drop_reason", rule: Rule::Text { members: &["invalid_id", "invalid_time", "queue_full", "rejected", "exhausted", "shutdown"], pattern: None, max_chars: 12 }, fallback: Fallback::Drop, label: Some("reason") },
-    Attribute { key: "pooler_otel.place", rule: Rule::Text { members: &["resource_attribute", "scope", "schema_url", "entity_ref", "span_name", "span_attribute", "span_event", "span_link", "status_message", "trace_state", "number", "parent_id"], pattern: None, max_chars: 18 }, fallback: Fallback::Drop, label: Some("place") },
+    Attribute { key: "pooler_otel.drop_reason", rule: Rule::Text { members: &["invalid_id", "invalid_time", "unknown_name", "wrong_type", "invalid_number", "no_destination", "queue_full", "rejected", "exhausted", "shutdown"], pattern: None, max_chars: 14 }, fallback: Fallback::Drop, label: Some("reason") },
+    Attribute { key: "pooler_otel.place", rule: Rule::Text { members: &["resource_attribute", "scope", "schema_url", "entity_ref", "span_name", "span_attribute", "span_event", "span_link", "status_message", "trace_state", "number", "parent_id", "log_body", "log_attribute", "severity_text", "trace_context", "metric_unit", "metric_description", "metric_metadata", "data_point_attribute", "exemplar"], pattern: None, max_chars: 20 }, fallback: Fallback::Drop, label: Some("place") },
     Attribute { key: "pooler_otel.protocol", rule: Rule::Text { members: &["grpc", "http_protobuf", "http_json"], pattern: None, max_chars: 13 }, fallback: Fallback::Drop, label: Some("protocol") },
     Attribute { key: "pooler_otel.refusal", rule: Rule::Text { members: &["too_large", "malformed", "unsupported", "overloaded", "unavailable"], pattern: None, max_chars: 11 }, fallback: Fallback::Drop, label: Some("reason") },
+    Attribute { key: "pooler_otel.signal", rule: Rule::Text { members: &["traces", "logs", "metrics"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("signal") },
     Attribute { key: "pooler_otel.strip_reason", rule: Rule::Text { members: &["unknown_key", "wrong_place", "wrong_type", "not_a_member", "pattern", "too_long", "out_of_range", "detected", "duplicate", "not_allowed"], pattern: None, max_chars: 12 }, fallback: Fallback::Drop, label: Some("reason") },
     Attribute { key: "service.instance.id", rule: Rule::Text { members: &[], pattern: Some("^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$"), max_chars: 36 }, fallback: Fallback::Drop, label: None },
     Attribute { key: "service.name", rule: Rule::Text { members: &[], pattern: Some("^[a-z][a-z0-9_-]*$"), max_chars: 63 }, fallback: Fallback::Drop, label: Some("service") },
@@ -788,6 +830,33 @@ pub static RECORDS: &[Record] = &[
     },
 ];
 
+/// Log records that may arrive, in the order of their event names.
+#[rustfmt::skip]
+pub static EVENTS: &[Event] = &[
+    Event { name: "codex_pooler.request.started", attributes: &["codex_pooler.api_key.id", "codex_pooler.api_key.label", "codex_pooler.api_key.prefix", "codex_pooler.cost.settled_usd", "codex_pooler.error.code", "codex_pooler.pool.id", "codex_pooler.pool.name", "codex_pooler.pool.slug", "codex_pooler.pricing.status", "codex_pooler.reasoning_effort.effective", "codex_pooler.reasoning_effort.requested", "codex_pooler.reasoning_effort.source", "codex_pooler.record.kind", "codex_pooler.request.admitted_ms", "codex_pooler.request.correlation_id", "codex_pooler.request.id", "codex_pooler.request.latency_ms", "codex_pooler.request.model", "codex_pooler.request.outcome", "codex_pooler.request.retry_count", "codex_pooler.request.route_class", "codex_pooler.request.search", "codex_pooler.request.serving_mode", "codex_pooler.request.status", "codex_pooler.request.transport", "codex_pooler.response.incomplete_reason", "codex_pooler.response.status", "codex_pooler.service_tier.actual", "codex_pooler.service_tier.requested", "codex_pooler.text.account", "codex_pooler.text.errors", "codex_pooler.text.id", "codex_pooler.text.model", "codex_pooler.text.route", "codex_pooler.text.transport", "codex_pooler.text.usage", "codex_pooler.upstream.account.id", "codex_pooler.upstream.account.label", "codex_pooler.upstream.plan.family", "codex_pooler.upstream.plan.label", "codex_pooler.usage.cache_read.input_tokens", "codex_pooler.usage.cache_write.input_tokens", "codex_pooler.usage.input_tokens", "codex_pooler.usage.output_tokens", "codex_pooler.usage.reasoning.output_tokens", "codex_pooler.usage.status", "codex_pooler.usage.total_tokens", "error.type", "http.request.method", "http.response.status_code", "http.route", "network.protocol.name", "url.scheme", "user_agent.name", "user_agent.version"] },
+];
+
+/// Metrics that may arrive over OTLP, in the order of their names.
+#[rustfmt::skip]
+pub static OTLP_METRICS: &[OtlpMetric] = &[
+    OtlpMetric { name: "codex_pooler.account_info", unit: "{account}", description: "1 for every upstream account that was seen, with its plan.", instrument: Instrument::Gauge, attributes: &["codex_pooler.pool.slug", "codex_pooler.upstream.account.label", "codex_pooler.upstream.plan.label"] },
+    OtlpMetric { name: "codex_pooler.attempts", unit: "{attempt}", description: "Finished attempts.", instrument: Instrument::Counter, attributes: &["codex_pooler.attempt.status", "codex_pooler.error.code", "codex_pooler.pool.slug", "codex_pooler.upstream.account.label"] },
+    OtlpMetric { name: "codex_pooler.last_seen_timestamp", unit: "s", description: "When a sender was last heard, in seconds since the Unix epoch.", instrument: Instrument::Gauge, attributes: &["service.name"] },
+    OtlpMetric { name: "codex_pooler.late_rows", unit: "{row}", description: "Rows that ended more than 10 minutes before they arrived. They are stored and are in no other request metric.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug"] },
+    OtlpMetric { name: "codex_pooler.request.duration", unit: "s", description: "Total time of finished requests. Rows that a recovery closed are left out.", instrument: Instrument::Histogram, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model", "codex_pooler.request.outcome", "codex_pooler.request.transport"] },
+    OtlpMetric { name: "codex_pooler.requests", unit: "{request}", description: "Finished requests.", instrument: Instrument::Counter, attributes: &["codex_pooler.error.code", "codex_pooler.pool.slug", "codex_pooler.request.model", "codex_pooler.request.outcome", "codex_pooler.request.status", "codex_pooler.request.transport", "http.route"] },
+    OtlpMetric { name: "codex_pooler.requests_in_flight", unit: "{request}", description: "Requests that are open, by their last marker of the last 60 seconds.", instrument: Instrument::Gauge, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.transport"] },
+    OtlpMetric { name: "gen_ai.client.inference.duration", unit: "s", description: "Time that a call to a model took.", instrument: Instrument::Histogram, attributes: &["codex_pooler.attempt.status", "codex_pooler.upstream.plan.family", "error.type", "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.response.model"] },
+    OtlpMetric { name: "gen_ai.client.inference.operation.input_tokens", unit: "{token}", description: "Input tokens of one call.", instrument: Instrument::Histogram, attributes: &["gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"] },
+    OtlpMetric { name: "gen_ai.client.inference.operation.output_tokens", unit: "{token}", description: "Output tokens of one call.", instrument: Instrument::Histogram, attributes: &["gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"] },
+    OtlpMetric { name: "gen_ai.client.inference.time_to_first_chunk", unit: "s", description: "Time to the first chunk of a streamed answer.", instrument: Instrument::Histogram, attributes: &["gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"] },
+    OtlpMetric { name: "gen_ai.client.inference.usage.cache_read.input_tokens", unit: "{token}", description: "Input tokens read from a cache.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.upstream.plan.family", "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.token.modality"] },
+    OtlpMetric { name: "gen_ai.client.inference.usage.cache_write.input_tokens", unit: "{token}", description: "Input tokens written to a cache.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.upstream.plan.family", "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.token.modality"] },
+    OtlpMetric { name: "gen_ai.client.inference.usage.input_tokens", unit: "{token}", description: "Input tokens, cached ones included.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.upstream.plan.family", "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.token.modality"] },
+    OtlpMetric { name: "gen_ai.client.inference.usage.output_tokens", unit: "{token}", description: "Output tokens, reasoning included.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.upstream.plan.family", "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.token.modality"] },
+    OtlpMetric { name: "gen_ai.client.inference.usage.reasoning.output_tokens", unit: "{token}", description: "Output tokens spent on reasoning.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.upstream.plan.family", "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.token.modality"] },
+];
+
 /// Metrics.
 pub mod metrics {
     use crate::metric::{Instrument, Metric};
@@ -822,32 +891,32 @@ pub mod metrics {
     /// Messages that were parsed and sanitized.
     #[rustfmt::skip]
     pub static POOLER_OTEL_PARSED_MESSAGES_TOTAL: Metric = Metric { name: "pooler_otel_parsed_messages_total", help: "Messages that were parsed and sanitized.", instrument: Instrument::Counter, labels: &[], buckets: &[] };
-    /// Spans in parsed messages. Always: parsed = dropped + accepted.
+    /// Spans, log records and data points in parsed messages. Always, for each signal: parsed = dropped + accepted.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_PARSED_SPANS_TOTAL: Metric = Metric { name: "pooler_otel_parsed_spans_total", help: "Spans in parsed messages. Always: parsed = dropped + accepted.", instrument: Instrument::Counter, labels: &[], buckets: &[] };
-    /// Spans that the sanitizer dropped.
+    pub static POOLER_OTEL_PARSED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_parsed_records_total", help: "Spans, log records and data points in parsed messages. Always, for each signal: parsed = dropped + accepted.", instrument: Instrument::Counter, labels: &["signal"], buckets: &[] };
+    /// Records that the sanitizer dropped, or for which there was no destination.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_DROPPED_SPANS_TOTAL: Metric = Metric { name: "pooler_otel_dropped_spans_total", help: "Spans that the sanitizer dropped.", instrument: Instrument::Counter, labels: &["reason"], buckets: &[] };
-    /// Spans that were sanitized and handed to every branch.
+    pub static POOLER_OTEL_DROPPED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_dropped_records_total", help: "Records that the sanitizer dropped, or for which there was no destination.", instrument: Instrument::Counter, labels: &["signal", "reason"], buckets: &[] };
+    /// Records that were sanitized and handed to every branch.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_ACCEPTED_SPANS_TOTAL: Metric = Metric { name: "pooler_otel_accepted_spans_total", help: "Spans that were sanitized and handed to every branch.", instrument: Instrument::Counter, labels: &[], buckets: &[] };
+    pub static POOLER_OTEL_ACCEPTED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_accepted_records_total", help: "Records that were sanitized and handed to every branch.", instrument: Instrument::Counter, labels: &["signal"], buckets: &[] };
     /// Fields that were stripped, by place and reason. Never a key or a value.
     #[rustfmt::skip]
     pub static POOLER_OTEL_STRIPPED_FIELDS_TOTAL: Metric = Metric { name: "pooler_otel_stripped_fields_total", help: "Fields that were stripped, by place and reason. Never a key or a value.", instrument: Instrument::Counter, labels: &["place", "reason"], buckets: &[] };
-    /// Spans handed to a branch. Always: accepted = delivered + dropped + queued.
+    /// Records handed to a branch. Always, for each signal: accepted = delivered + dropped + queued.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_BRANCH_ACCEPTED_SPANS_TOTAL: Metric = Metric { name: "pooler_otel_branch_accepted_spans_total", help: "Spans handed to a branch. Always: accepted = delivered + dropped + queued.", instrument: Instrument::Counter, labels: &["branch"], buckets: &[] };
-    /// Spans that a branch delivered.
+    pub static POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_branch_accepted_records_total", help: "Records handed to a branch. Always, for each signal: accepted = delivered + dropped + queued.", instrument: Instrument::Counter, labels: &["signal", "branch"], buckets: &[] };
+    /// Records that a branch delivered.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_BRANCH_DELIVERED_SPANS_TOTAL: Metric = Metric { name: "pooler_otel_branch_delivered_spans_total", help: "Spans that a branch delivered.", instrument: Instrument::Counter, labels: &["branch"], buckets: &[] };
-    /// Spans that a branch lost, and why.
+    pub static POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_branch_delivered_records_total", help: "Records that a branch delivered.", instrument: Instrument::Counter, labels: &["signal", "branch"], buckets: &[] };
+    /// Records that a branch lost, and why.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_BRANCH_DROPPED_SPANS_TOTAL: Metric = Metric { name: "pooler_otel_branch_dropped_spans_total", help: "Spans that a branch lost, and why.", instrument: Instrument::Counter, labels: &["branch", "reason"], buckets: &[] };
-    /// Spans that wait in a branch.
+    pub static POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_branch_dropped_records_total", help: "Records that a branch lost, and why.", instrument: Instrument::Counter, labels: &["signal", "branch", "reason"], buckets: &[] };
+    /// Records that wait in a branch.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_BRANCH_QUEUED_SPANS: Metric = Metric { name: "pooler_otel_branch_queued_spans", help: "Spans that wait in a branch.", instrument: Instrument::Gauge, labels: &["branch"], buckets: &[] };
+    pub static POOLER_OTEL_BRANCH_QUEUED_RECORDS: Metric = Metric { name: "pooler_otel_branch_queued_records", help: "Records that wait in a branch.", instrument: Instrument::Gauge, labels: &["signal", "branch"], buckets: &[] };
 
     /// Every metric, in the registry's order.
     #[rustfmt::skip]
-    pub static ALL: &[&Metric] = &[&CODEX_POOLER_REQUESTS_TOTAL, &CODEX_POOLER_REQUEST_DURATION_SECONDS, &CODEX_POOLER_REQUESTS_IN_FLIGHT, &CODEX_POOLER_ATTEMPTS_TOTAL, &CODEX_POOLER_LATE_ROWS_TOTAL, &CODEX_POOLER_ACCOUNT_INFO, &CODEX_POOLER_LAST_SEEN_TIMESTAMP_SECONDS, &POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, &POOLER_OTEL_REFUSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_SPANS_TOTAL, &POOLER_OTEL_DROPPED_SPANS_TOTAL, &POOLER_OTEL_ACCEPTED_SPANS_TOTAL, &POOLER_OTEL_STRIPPED_FIELDS_TOTAL, &POOLER_OTEL_BRANCH_ACCEPTED_SPANS_TOTAL, &POOLER_OTEL_BRANCH_DELIVERED_SPANS_TOTAL, &POOLER_OTEL_BRANCH_DROPPED_SPANS_TOTAL, &POOLER_OTEL_BRANCH_QUEUED_SPANS];
+    pub static ALL: &[&Metric] = &[&CODEX_POOLER_REQUESTS_TOTAL, &CODEX_POOLER_REQUEST_DURATION_SECONDS, &CODEX_POOLER_REQUESTS_IN_FLIGHT, &CODEX_POOLER_ATTEMPTS_TOTAL, &CODEX_POOLER_LATE_ROWS_TOTAL, &CODEX_POOLER_ACCOUNT_INFO, &CODEX_POOLER_LAST_SEEN_TIMESTAMP_SECONDS, &POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, &POOLER_OTEL_REFUSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_RECORDS_TOTAL, &POOLER_OTEL_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_STRIPPED_FIELDS_TOTAL, &POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_QUEUED_RECORDS];
 }

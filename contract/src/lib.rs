@@ -21,8 +21,8 @@ pub mod outcome;
 mod rule;
 
 pub use generated::{SCHEMA_URL, attr, sets::*};
-pub use metric::{Instrument, Metric};
-pub use rule::{ABSENT, Attribute, DASH, Fallback, OTHER, Record, Rule, SpanKind, attribute};
+pub use metric::{Instrument, Metric, OtlpMetric, otlp_metric};
+pub use rule::{ABSENT, Attribute, DASH, Event, Fallback, OTHER, Record, Rule, SpanKind, attribute, event};
 
 /// Name of the instrumentation scope of every record.
 pub const SCOPE_NAME: &str = "codex_pooler.telemetry";

@@ -1,4 +1,7 @@
-//! The form of a metric. The table is [`crate::generated::metrics`].
+//! The form of a metric. Those that Prometheus scrapes are in [`crate::generated::metrics`], those that may arrive over OTLP in
+//! [`crate::generated::OTLP_METRICS`].
+
+use crate::generated::OTLP_METRICS;
 
 /// One metric, as Prometheus scrapes it.
 #[derive(Debug)]
@@ -13,6 +16,27 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// Upper bounds of a histogram's buckets, in the unit of the name.
     pub buckets: &'static [f64],
+}
+
+/// A metric that may arrive over OTLP.
+#[derive(Debug)]
+pub struct OtlpMetric {
+    /// Name on the wire.
+    pub name: &'static str,
+    /// Unit, in UCUM.
+    pub unit: &'static str,
+    /// What it counts or measures: the only description that passes.
+    pub description: &'static str,
+    /// Which kinds of data it may have.
+    pub instrument: Instrument,
+    /// Attributes that its data points may carry, in the order of their keys.
+    pub attributes: &'static [&'static str],
+}
+
+/// The metric that arrives under this name.
+#[must_use]
+pub fn otlp_metric(name: &str) -> Option<&'static OtlpMetric> {
+    OTLP_METRICS.binary_search_by(|metric| metric.name.cmp(name)).ok().map(|at| &OTLP_METRICS[at])
 }
 
 /// Kind of a metric.

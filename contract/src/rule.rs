@@ -1,6 +1,6 @@
 //! The form of a value rule and of a record. The data is in [`crate::generated`]; the sanitizer applies it.
 
-use crate::generated::{ATTRIBUTES, sets::RecordKind};
+use crate::generated::{ATTRIBUTES, EVENTS, sets::RecordKind};
 
 /// What stands in a filter attribute that has nothing to say.
 pub const ABSENT: &str = "none";
@@ -98,6 +98,15 @@ pub struct Record {
     pub required: &'static [&'static str],
 }
 
+/// A log record that may arrive, and what it may carry.
+#[derive(Debug)]
+pub struct Event {
+    /// Name of the event.
+    pub name: &'static str,
+    /// Allowed attributes, in the order of their keys.
+    pub attributes: &'static [&'static str],
+}
+
 impl Record {
     /// Whether this record may carry the attribute.
     #[must_use]
@@ -117,6 +126,12 @@ impl Record {
 #[must_use]
 pub fn attribute(key: &str) -> Option<&'static Attribute> {
     ATTRIBUTES.binary_search_by(|attribute| attribute.key.cmp(key)).ok().map(|at| &ATTRIBUTES[at])
+}
+
+/// The event with this name.
+#[must_use]
+pub fn event(name: &str) -> Option<&'static Event> {
+    EVENTS.iter().find(|event| event.name == name)
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ groups:
           severity: critical
         annotations:
           summary: \"Requests of Pool {{{{ $labels.pool }}}} fail.\"
-          description: \"{{{{ $value | humanizePercentage }}}} of the requests of Pool {{{{ $labels.pool }}}} failed in the last {long}, and the last {short} are no better.\"
+          description: \"{{{{ $value | humanizePercentage }}}} of the requests of Pool {{{{ $labels.pool }}}} failed in the last {long}, and in the last {short}, too, the ratio is above the limit.\"
           runbook_url: {repository}/blob/main/dashboards/runbooks.md#codexpoolerfailureratiohigh
 ",
         long_ratio = ratio(long),

@@ -1,31 +1,15 @@
 //! Configures an exporter and starts it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::attr;
-use opentelemetry::KeyValue;
-use uuid::Uuid;
-
-use crate::attributes::allowed;
+use crate::config::{self, Compression, Config, Protocol};
 use crate::exporter::Exporter;
-use crate::transport::{self, Destination};
+use crate::queue::Queue;
+use crate::sender;
 
-/// Name of the sending service where none is given.
-const DEFAULT_SERVICE_NAME: &str = "codex-pooler";
-/// Shortest heartbeat that is accepted.
-const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
-
-/// OTLP's transports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// OTLP/gRPC.
-    Grpc,
-    /// OTLP/HTTP with protobuf.
-    HttpProtobuf,
-}
-
-/// Why an exporter could not be built. The texts repeat no value: an endpoint can hold a password.
+/// Why an exporter could not be built. The texts repeat no value: an endpoint can hold a password, and a header a token.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The service's name has the wrong form.
@@ -39,96 +23,147 @@ pub enum BuildError {
     /// The interval between heartbeats is out of bounds.
     #[error("the heartbeat is invalid: use at least 100 ms and less than the 60 s after which a request counts as lost")]
     Heartbeat,
-    /// The endpoint, or a variable `OTEL_EXPORTER_OTLP_*`, has the wrong form.
-    #[error("the OTLP endpoint or an OTEL_EXPORTER_OTLP_* variable is invalid: use a URL such as http://127.0.0.1:4317")]
+    /// The endpoint has the wrong form.
+    #[error("the OTLP endpoint is invalid: use a URL such as http://127.0.0.1:4317")]
     Endpoint,
+    /// The protocol has an unknown name.
+    #[error("the OTLP protocol is unknown: set OTEL_EXPORTER_OTLP_PROTOCOL to grpc or http/protobuf")]
+    Protocol,
+    /// The compression has an unknown name.
+    #[error("the OTLP compression is unknown: set OTEL_EXPORTER_OTLP_COMPRESSION to gzip or none")]
+    Compression,
+    /// The timeout is no number, or out of bounds.
+    #[error("the OTLP timeout is invalid: use 1 to 300000 milliseconds")]
+    Timeout,
+    /// The headers have the wrong form.
+    #[error("the OTLP headers are invalid: use name=value pairs joined by commas, with values percent-encoded")]
+    Headers,
     /// The system gave no thread.
     #[error("the exporter's thread or runtime could not be started")]
     Runtime(#[source] std::io::Error),
+    /// The system's TLS or HTTP client could not be set up.
+    #[error("the OTLP client could not be set up: check the system's TLS certificates")]
+    Client,
 }
 
-/// Configures an [`Exporter`].
-#[derive(Clone, Debug, Default)]
+/// Names and values of headers, which may be secret.
+#[derive(Clone, Default)]
+pub(crate) struct GivenHeaders(pub(crate) Vec<(String, String)>);
+
+impl fmt::Debug for GivenHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// Configures an [`Exporter`]. What is not set here is taken from the environment, else from the defaults:
+///
+/// | here | variable, and its form for traces alone | default |
+/// |---|---|---|
+/// | | `OTEL_SDK_DISABLED` | `false` |
+/// | [`endpoint`](Self::endpoint) | `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | `http://localhost:4317`, for HTTP `:4318` |
+/// | [`protocol`](Self::protocol) | `OTEL_EXPORTER_OTLP_PROTOCOL`, `…_TRACES_PROTOCOL`: `grpc`, `http/protobuf` | `grpc` |
+/// | [`header`](Self::header) | `OTEL_EXPORTER_OTLP_HEADERS`, `…_TRACES_HEADERS` | none |
+/// | [`timeout`](Self::timeout) | `OTEL_EXPORTER_OTLP_TIMEOUT`, `…_TRACES_TIMEOUT`, in milliseconds | 10 s |
+/// | [`compression`](Self::compression) | `OTEL_EXPORTER_OTLP_COMPRESSION`, `…_TRACES_COMPRESSION`: `gzip`, `none` | `none` |
+/// | [`service_name`](Self::service_name) | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | `codex-pooler` |
+/// | [`service_version`](Self::service_version) | `OTEL_RESOURCE_ATTRIBUTES` | absent |
+/// | | `OTEL_RESOURCE_ATTRIBUTES`: the resource attributes of the contract, and no others | |
+#[derive(Clone, Default)]
+#[must_use = "call `build`"]
 pub struct Builder {
-    endpoint: Option<String>,
-    protocol: Option<Protocol>,
-    service_name: Option<String>,
-    service_version: Option<String>,
-    heartbeat: Option<Duration>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) headers: GivenHeaders,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) compression: Option<Compression>,
+    pub(crate) retry_for: Option<Duration>,
+    pub(crate) service_name: Option<String>,
+    pub(crate) service_version: Option<String>,
+    pub(crate) heartbeat: Option<Duration>,
+    pub(crate) settlement_hold: Option<Duration>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the endpoint: it can hold a password.
+        f.debug_struct("Builder").field("protocol", &self.protocol).field("headers", &self.headers).finish_non_exhaustive()
+    }
 }
 
 impl Builder {
-    /// Base URL of the receiver, such as `http://127.0.0.1:4317`; for HTTP without `/v1/traces`. By default `OTEL_EXPORTER_OTLP_ENDPOINT`,
-    /// or else this machine and the protocol's own port.
-    #[must_use]
+    /// Base URL of the receiver, such as `http://127.0.0.1:4317`; for HTTP without `/v1/traces`.
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
     }
 
-    /// Protocol. By default `OTEL_EXPORTER_OTLP_PROTOCOL` (`grpc` or `http/protobuf`), or else gRPC.
-    #[must_use]
+    /// Protocol.
     pub const fn protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = Some(protocol);
         self
     }
 
-    /// `service.name`; by default `codex-pooler`.
-    #[must_use]
+    /// Adds a header to every message, as for authentication. It is printed nowhere.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.0.push((name.into(), value.into()));
+        self
+    }
+
+    /// How long the receiver may take for one message; at most 300 s.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How messages are compressed.
+    pub const fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
+        self
+    }
+
+    /// For how long a message that the receiver did not take for now is tried again before it is dropped; by default 300 s.
+    pub const fn retry_for(mut self, time: Duration) -> Self {
+        self.retry_for = Some(time);
+        self
+    }
+
+    /// `service.name`.
     pub fn service_name(mut self, name: impl Into<String>) -> Self {
         self.service_name = Some(name.into());
         self
     }
 
-    /// `service.version`, the pooler's own; by default absent.
-    #[must_use]
+    /// `service.version`, the pooler's own.
     pub fn service_version(mut self, version: impl Into<String>) -> Self {
         self.service_version = Some(version.into());
         self
     }
 
     /// How often an open request sends a marker; by default [`contract::limits::HEARTBEAT`].
-    #[must_use]
     pub const fn heartbeat(mut self, interval: Duration) -> Self {
         self.heartbeat = Some(interval);
         self
     }
 
-    /// Starts the exporter. Nothing is connected yet: a receiver that is not there is an export that fails, not a pooler that does not start.
+    /// How long a row waits for its settlement; by default, and at most, [`contract::limits::SETTLEMENT_HOLD`].
+    pub const fn settlement_hold(mut self, time: Duration) -> Self {
+        self.settlement_hold = Some(time);
+        self
+    }
+
+    /// Starts the exporter. Nothing is connected yet: a receiver that is not there is an export that waits, not a pooler that does not start.
     ///
     /// # Errors
     /// [`BuildError`] if the configuration is invalid or the system has no thread to give.
     pub fn build(self) -> Result<Exporter, BuildError> {
-        let name = self.service_name.as_deref().unwrap_or(DEFAULT_SERVICE_NAME);
-        let name = allowed(attr::SERVICE_NAME, name).ok_or(BuildError::ServiceName)?;
-        let mut resource = vec![
-            KeyValue::new(attr::SERVICE_NAME, name.to_owned()),
-            KeyValue::new(attr::SERVICE_INSTANCE_ID, Uuid::new_v4().to_string()),
-        ];
-        if let Some(version) = &self.service_version {
-            let version = allowed(attr::SERVICE_VERSION, version).ok_or(BuildError::ServiceVersion)?;
-            resource.push(KeyValue::new(attr::SERVICE_VERSION, version.to_owned()));
+        let variables = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        if config::disabled(&variables) {
+            return Ok(Exporter::disabled());
         }
-        let heartbeat = self.heartbeat.unwrap_or(contract::limits::HEARTBEAT);
-        if !(MIN_HEARTBEAT..contract::limits::HEARTBEAT_LOST_AFTER).contains(&heartbeat) {
-            return Err(BuildError::Heartbeat);
-        }
-        let destination = Destination {
-            endpoint: self.endpoint,
-            protocol: self.protocol.map_or_else(protocol_from_environment, Ok)?,
-            resource: transport::resource(resource),
-        };
-        let queue = Arc::default();
-        transport::start(destination, Arc::clone(&queue))?;
-        Exporter::start(queue, heartbeat)
-    }
-}
-
-fn protocol_from_environment() -> Result<Protocol, BuildError> {
-    let variables = [opentelemetry_otlp::OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, opentelemetry_otlp::OTEL_EXPORTER_OTLP_PROTOCOL];
-    match variables.into_iter().find_map(|variable| std::env::var(variable).ok()).as_deref() {
-        None | Some("" | "grpc") => Ok(Protocol::Grpc),
-        Some("http/protobuf") => Ok(Protocol::HttpProtobuf),
-        Some(_) => Err(BuildError::Endpoint),
+        let config = Config::resolve(&self, &variables)?;
+        let queue = Arc::new(Queue::new(config.heartbeat, config.settlement_hold));
+        sender::start(config, Arc::clone(&queue))?;
+        Exporter::start(queue)
     }
 }

@@ -25,6 +25,12 @@ pub fn attempt_span(request_id: Uuid, number: u32) -> SpanId {
     SpanId::from_bytes(derive("attempt", request_id, Some(number)))
 }
 
+/// The id of an attempt that has none of its own; `number` counts from 1. In the form of a version 8 UUID, whose bits are its maker's.
+#[must_use]
+pub fn attempt(request_id: Uuid, number: u32) -> Uuid {
+    uuid::Builder::from_custom_bytes(derive("attempt_id", request_id, Some(number))).into_uuid()
+}
+
 /// The trace that all markers of a row share. Not the row's own, which would then hold a span that says it is open.
 #[must_use]
 pub fn in_progress_trace(request_id: Uuid) -> TraceId {

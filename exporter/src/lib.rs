@@ -5,27 +5,25 @@
 //! before it is queued, so that a collector's sanitizer finds nothing to strip. Recording never waits, never fails, and never needs an
 //! async runtime: the exporter brings its own thread.
 //!
+//! [`guide`] leads from the dependency to the row in the log. In short:
+//!
 //! ```no_run
-//! use codex_pooler_exporter::{Account, Admission, ApiKey, Attempt, AttemptEnd, End, Exporter, Pool, Price, Settlement, Tokens};
-//! use contract::{AttemptStatus, Method, RequestStatus, Route, Transport};
+//! use codex_pooler_exporter::{Account, Admission, ApiKey, Attempt, AttemptEnd, End, Exporter, Pool, Settlement, Terminal};
+//! use contract::{Method, Route, Transport};
 //! use uuid::Uuid;
 //!
 //! let exporter = Exporter::builder().endpoint("http://127.0.0.1:4317").service_version("0.6.8").build()?;
 //!
 //! let pool = Pool { id: Uuid::new_v4(), slug: "core".into(), name: "Core agents".into() };
 //! let key = ApiKey::Key { id: Uuid::new_v4(), label: Some("CI agents".into()), prefix: Some("sk-cxp-1b158839f8aa".into()) };
-//! let request = exporter.admit(Admission {
-//!     model: Some("gpt-5.4".into()),
-//!     ..Admission::new(Uuid::new_v4(), pool, key, Method::Post, Route::BackendApiCodexResponses, Transport::HttpSse)
-//! });
+//! let (route, transport) = (Route::BackendApiCodexResponses, Transport::HttpSse);
+//! let request = exporter.admit(Admission::new(Uuid::new_v4(), pool, key, Method::Post, route, transport)).dispatch();
 //!
 //! let account = Account { id: Some(Uuid::new_v4()), label: Some("Aurora seat 1".into()), ..Account::default() };
-//! let attempt = request.attempt(Attempt { model: Some("gpt-5.4".into()), ..Attempt::new(account, Transport::HttpSse) });
-//! attempt.finish(AttemptEnd { http_status: Some(200), ..AttemptEnd::new(AttemptStatus::Succeeded) });
-//!
-//! let tokens = Tokens { input: Some(640), output: Some(52), total: Some(692), ..Tokens::default() };
-//! request.settle(Settlement::Known { tokens, price: Price::Priced { usd: 0.000_264 } });
-//! request.finish(End { http_status: Some(200), ..End::new(RequestStatus::Succeeded) });
+//! let attempt = request.attempt(Attempt::new(account, transport));
+//! attempt.finish(AttemptEnd { http_status: Some(200), ..AttemptEnd::of(Terminal::Completed) });
+//! request.settle(Settlement::Unknown);
+//! request.finish(End { http_status: Some(200), ..End::completed() });
 //!
 //! let totals = exporter.shutdown();
 //! assert_eq!(totals.emitted, totals.exported + totals.dropped() + totals.queued);
@@ -33,23 +31,36 @@
 //! ```
 
 mod attributes;
+mod bounds;
 mod builder;
+mod clock;
+mod config;
+mod end;
+pub mod enforce;
 mod exporter;
-mod heartbeat;
+pub mod guide;
 pub mod ids;
+#[cfg(feature = "tracing-layer")]
+pub mod layer;
 pub mod lifecycle;
+mod open;
+mod otlp;
 mod queue;
 mod request;
 mod row;
+mod sender;
 pub mod spans;
 #[cfg(test)]
 mod testing;
-mod transport;
+mod totals;
+#[cfg(feature = "tower")]
+pub mod tower;
 
-pub use builder::{BuildError, Builder, Protocol};
+pub use builder::{BuildError, Builder};
+pub use config::{Compression, Protocol};
+pub use end::{AttemptEnd, Denial, End, Rejection, Terminal};
+pub use enforce::Enforced;
 pub use exporter::Exporter;
-pub use lifecycle::{
-    Account, Admission, ApiKey, Attempt, AttemptEnd, Client, Denial, End, INTERRUPTED, Lifecycle, Pool, Price, Settlement, Tokens,
-};
-pub use queue::Totals;
-pub use request::{AttemptHandle, Request};
+pub use lifecycle::{Account, Admission, ApiKey, Attempt, Client, INTERRUPTED, Lifecycle, Pool, Price, Settlement, Tokens};
+pub use request::{Admitted, AttemptHandle, Finished, Request};
+pub use totals::Totals;

@@ -6,11 +6,13 @@
 use std::time::SystemTime;
 
 use contract::{
-    AttemptStatus, ClientFamily, EffortSource, FinishReason, IncompleteReason, Method, PricingStatus, ReasoningEffort,
-    RequestStatus, ResponseStatus, Route, RouteClass, ServiceTier, ServingMode, Transport, client,
+    ClientFamily, EffortSource, Method, PricingStatus, ReasoningEffort, Route, RouteClass, ServiceTier, ServingMode, Transport,
+    client,
 };
 use opentelemetry::trace::SpanContext;
 use uuid::Uuid;
+
+pub use crate::end::{AttemptEnd, Denial, End, INCOMPLETE_ERRORS, MASKED_CODES};
 
 /// Error code of a request or attempt that was dropped before anyone said how it ended.
 pub const INTERRUPTED: &str = "interrupted";
@@ -183,7 +185,7 @@ pub struct Account {
 /// One try on one upstream account.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// Id.
+    /// Id. [`Uuid::nil`] stands for one that is derived from the row's id and the number.
     pub id: Uuid,
     /// Number, from 1.
     pub number: u32,
@@ -208,11 +210,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The first try, starting now, with a random id. [`crate::Request::attempt`] numbers further ones.
+    /// The first try, starting now, with a derived id. [`crate::Request::attempt`] numbers further ones.
     #[must_use]
     pub fn new(account: Account, transport: Transport) -> Self {
         Self {
-            id: Uuid::new_v4(),
+            id: Uuid::nil(),
             number: 1,
             account,
             transport,
@@ -223,57 +225,6 @@ impl Attempt {
             service_tier: None,
             started_at: SystemTime::now(),
             end: None,
-        }
-    }
-}
-
-/// How an attempt ended.
-#[derive(Clone, Debug)]
-pub struct AttemptEnd {
-    /// Status.
-    pub status: AttemptStatus,
-    /// When.
-    pub at: SystemTime,
-    /// HTTP status of the upstream.
-    pub http_status: Option<u16>,
-    /// Whether another account may be tried.
-    pub retryable: bool,
-    /// Error code.
-    pub error_code: Option<String>,
-    /// Time that the attempt took, in milliseconds. The last attempt's is the latency that the request log shows; where it is not
-    /// known, as after a recovery, the log shows none.
-    pub latency_ms: Option<u64>,
-    /// Tokens that the provider reported.
-    pub usage: Option<Tokens>,
-    /// Time from the start to the first visible output, in milliseconds.
-    pub first_output_ms: Option<u64>,
-    /// Model that answered.
-    pub response_model: Option<String>,
-    /// Terminal status of the response.
-    pub response_status: Option<ResponseStatus>,
-    /// Why the model stopped; at most four are sent.
-    pub finish_reasons: Vec<FinishReason>,
-    /// Service tier that was used.
-    pub service_tier: Option<ServiceTier>,
-}
-
-impl AttemptEnd {
-    /// An end, now, of which nothing is known but its status.
-    #[must_use]
-    pub fn new(status: AttemptStatus) -> Self {
-        Self {
-            status,
-            at: SystemTime::now(),
-            http_status: None,
-            retryable: status == AttemptStatus::RetryableFailed,
-            error_code: None,
-            latency_ms: None,
-            usage: None,
-            first_output_ms: None,
-            response_model: None,
-            response_status: None,
-            finish_reasons: Vec::new(),
-            service_tier: None,
         }
     }
 }
@@ -323,56 +274,4 @@ pub enum Price {
     },
     /// It has not, and why. [`PricingStatus::Priced`] is sent as [`PricingStatus::Other`] here, since there is no price.
     Unpriced(PricingStatus),
-}
-
-/// How a request ended.
-#[derive(Clone, Debug)]
-pub struct End {
-    /// Status; not [`RequestStatus::InProgress`], which is sent as [`RequestStatus::Other`].
-    pub status: RequestStatus,
-    /// When.
-    pub at: SystemTime,
-    /// HTTP status given to the client. It stays 200 on a stream that broke after its header.
-    pub http_status: Option<u16>,
-    /// Error code; absent on success, also after failed attempts.
-    pub error_code: Option<String>,
-    /// Denials and reasons for which candidates were excluded, in the order in which the request log shows them.
-    pub denials: Vec<Denial>,
-    /// Terminal status of the response that was delivered.
-    pub response_status: Option<ResponseStatus>,
-    /// Why a delivered response is incomplete.
-    pub incomplete_reason: Option<IncompleteReason>,
-    /// Index of the candidate that ended the request; skipped candidates count.
-    pub retry_count: u32,
-    /// Service tier that the upstream named, or else the priced one. Absent: as at admission.
-    pub service_tier: Option<ServiceTier>,
-}
-
-impl End {
-    /// An end, now, of which nothing is known but its status.
-    #[must_use]
-    pub fn new(status: RequestStatus) -> Self {
-        Self {
-            status,
-            at: SystemTime::now(),
-            http_status: None,
-            error_code: None,
-            denials: Vec::new(),
-            response_status: None,
-            incomplete_reason: None,
-            retry_count: 0,
-            service_tier: None,
-        }
-    }
-}
-
-/// A denial, or a reason for which a candidate account was excluded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Denial {
-    /// Its code.
-    pub code: String,
-    /// Whether it says that a quota is exhausted, whatever its code.
-    pub exhausted: bool,
-    /// When the quota resets.
-    pub resets_at: Option<SystemTime>,
 }

@@ -1,120 +1,228 @@
 //! The bounded queue between the callers and the network, and its account: emitted = exported + dropped + queued, at every moment.
+//!
+//! Callers put in what happened; the exporter's thread takes it out and makes spans of it, because composing a row takes longer than a
+//! request should be kept. One lock guards it all; a caller holds it for as long as it takes to append one entry.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry_sdk::trace::SpanData;
 
-/// Spans that wait at most. A span is a few kilobytes, so that a full queue is some 30 MB.
-const MAX_QUEUED: usize = 8192;
-/// Spans in one message at most.
+use crate::clock::{self, Due};
+use crate::lifecycle::Lifecycle;
+use crate::open::Open;
+use crate::spans;
+use crate::totals::Totals;
+
+/// Spans that wait at most. Each has its share of a lifecycle of a few kilobytes, so that a full queue is some 30 MB.
+pub(crate) const MAX_QUEUED: usize = 8192;
+/// Spans in one message at most, but for a row with more attempts than that.
 pub(crate) const MAX_BATCH: usize = 512;
 /// How long the first span of a message waits for others.
 const LINGER: Duration = Duration::from_millis(500);
+/// Open requests that send heartbeats at most. Beyond it a request is still recorded, and sends its first marker only.
+const MAX_WATCHED: usize = 65_536;
+/// Rows that wait for their settlement at most. Beyond it a row is sent as it is, and its settlement as a correction.
+const MAX_HELD: usize = 16_384;
+/// How long a shutdown waits for a message on its way to be given up.
+const ABANDON_TIME: Duration = Duration::from_secs(1);
 
-/// What became of the spans. Always: emitted = exported + `dropped_queue_full` + `dropped_failed` + `dropped_shutdown` + queued.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Spans that were made.
-    pub emitted: u64,
-    /// Spans in messages that the receiver took.
-    pub exported: u64,
-    /// Spans that found the queue full.
-    pub dropped_queue_full: u64,
-    /// Spans in messages that the receiver did not take, after every retry.
-    pub dropped_failed: u64,
-    /// Spans that came after the shutdown, or that it could not wait for.
-    pub dropped_shutdown: u64,
-    /// Spans that wait, or are on their way.
-    pub queued: u64,
+/// Something that happened, and that becomes one span or more.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// The request was open then.
+    Marker { open: Arc<Open>, sequence: u32, at: SystemTime },
+    /// The request ended; so many spans.
+    Row { open: Arc<Open>, spans: usize },
+    /// A recorded row is known better.
+    Correction { before: Arc<Open>, after: Box<Lifecycle>, sequence: u32, at: SystemTime },
+    /// Spans that were made elsewhere.
+    Spans(Vec<SpanData>),
 }
 
-impl Totals {
-    /// Spans that were lost, for whatever reason.
-    #[must_use]
-    pub const fn dropped(&self) -> u64 {
-        self.dropped_queue_full + self.dropped_failed + self.dropped_shutdown
+impl Job {
+    /// How many spans it becomes.
+    fn spans(&self) -> usize {
+        match self {
+            Self::Marker { .. } | Self::Correction { .. } => 1,
+            Self::Row { spans, .. } => *spans,
+            Self::Spans(spans) => spans.len(),
+        }
     }
 
-    /// Spans that were queued and are no more.
-    const fn settled(&self) -> u64 {
-        self.exported + self.dropped_failed
+    pub(crate) fn into_spans(self) -> Vec<SpanData> {
+        match self {
+            Self::Marker { open, sequence, at } => vec![open.marker(sequence, at)],
+            Self::Row { open, .. } => open.row(),
+            Self::Correction { before, after, sequence, at } => {
+                vec![spans::correction(&before.lifecycle(), &after, sequence, at)]
+            }
+            Self::Spans(spans) => spans,
+        }
     }
 }
 
-#[derive(Debug, Default)]
+/// What became of the spans of one message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fate {
+    pub(crate) exported: u64,
+    pub(crate) invalid: u64,
+    pub(crate) rejected: u64,
+    pub(crate) exhausted: u64,
+    pub(crate) shutdown: u64,
+}
+
+#[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    /// Anything in the state changed.
-    changed: Condvar,
+    heartbeat: Duration,
+    hold: Duration,
+    /// There is something to send.
+    work: Condvar,
+    /// Something will be due.
+    time: Condvar,
+    /// Spans were settled, or there is room.
+    settled: Condvar,
+    /// A message that is on its way should be given up.
+    pub(crate) abandon: tokio::sync::Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<SpanData>,
+    waiting: VecDeque<Job>,
+    waiting_spans: usize,
     oldest: Option<Instant>,
     totals: Totals,
+    /// When the next markers are due, in order: every request waits equally long.
+    watched: VecDeque<(Instant, Weak<Open>, u32)>,
+    /// When held rows are due, in order.
+    held: VecDeque<(Instant, Weak<Open>)>,
     /// Someone waits until every span is settled: do not linger.
     flushes: usize,
     closed: bool,
 }
 
 impl Queue {
+    /// With the time between two markers, and the time for which a row is held.
+    pub(crate) fn new(heartbeat: Duration, hold: Duration) -> Self {
+        Self {
+            state: Mutex::default(),
+            heartbeat,
+            hold,
+            work: Condvar::new(),
+            time: Condvar::new(),
+            settled: Condvar::new(),
+            abandon: tokio::sync::Notify::new(),
+        }
+    }
+
+    pub(crate) const fn heartbeat(&self) -> Duration {
+        self.heartbeat
+    }
+
     /// Adds spans, or drops the ones that do not fit. Never waits.
     pub(crate) fn push(&self, spans: impl IntoIterator<Item = SpanData>) {
+        self.push_job(Job::Spans(spans.into_iter().collect()));
+    }
+
+    /// As [`Self::push`]; all of it or nothing.
+    pub(crate) fn push_job(&self, job: Job) {
+        self.lock().push(job, self);
+    }
+
+    /// Adds the first marker of a request that is admitted now, and watches over the further ones.
+    pub(crate) fn admit(&self, open: &Arc<Open>, at: SystemTime) {
         let mut state = self.lock();
-        for span in spans {
-            state.push(span);
+        state.push(Job::Marker { open: Arc::clone(open), sequence: 0, at }, self);
+        state.watch(Arc::downgrade(open), 1, self);
+    }
+
+    /// Asks for a marker with this number after the time between two.
+    pub(crate) fn watch(&self, open: Weak<Open>, sequence: u32) {
+        self.lock().watch(open, sequence, self);
+    }
+
+    /// Keeps a row until it has waited long enough for its settlement. Refused when too many wait, or at the end.
+    pub(crate) fn hold(&self, open: &Arc<Open>) -> bool {
+        let mut state = self.lock();
+        if state.closed || state.held.len() >= MAX_HELD {
+            return false;
         }
-        self.changed.notify_all();
+        if state.held.is_empty() {
+            self.time.notify_one();
+        }
+        state.held.push_back((Instant::now() + self.hold, Arc::downgrade(open)));
+        true
     }
 
     /// Adds spans, and waits for room where there is none. The sender's own limits bound the wait.
-    pub(crate) fn push_waiting(&self, spans: impl IntoIterator<Item = SpanData>) {
-        for span in spans {
-            let mut state = self.lock();
-            while state.waiting.len() >= MAX_QUEUED && !state.closed {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            state.push(span);
-            self.changed.notify_all();
+    pub(crate) fn push_waiting(&self, spans: Vec<SpanData>) {
+        let mut state = self.lock();
+        while state.waiting_spans > 0 && state.waiting_spans + spans.len() > MAX_QUEUED && !state.closed {
+            state = wait(&self.settled, state);
         }
+        state.push(Job::Spans(spans), self);
     }
 
-    /// Hands batches to `export`, which says whether they arrived, until the queue is closed and empty.
-    pub(crate) fn drain(&self, mut export: impl FnMut(Vec<SpanData>) -> bool) {
-        while let Some(batch) = self.next_batch() {
-            let spans = batch.len() as u64;
-            let arrived = export(batch);
-            let mut state = self.lock();
-            state.totals.queued -= spans;
-            if arrived {
-                state.totals.exported += spans;
-            } else {
-                state.totals.dropped_failed += spans;
-            }
-            self.changed.notify_all();
-        }
-    }
-
-    fn next_batch(&self) -> Option<Vec<SpanData>> {
+    /// Waits for something to send, and takes it. None when the queue is closed and empty.
+    pub(crate) fn next_batch(&self) -> Option<Vec<Job>> {
         let mut state = self.lock();
         loop {
             let due_in = state.oldest.map(|oldest| LINGER.saturating_sub(oldest.elapsed()));
-            let hurry = state.flushes > 0 || state.closed || state.waiting.len() >= MAX_BATCH;
+            let hurry = state.flushes > 0 || state.closed || state.waiting_spans >= MAX_BATCH;
             state = match due_in {
-                Some(wait) if hurry || wait.is_zero() => break,
+                Some(left) if hurry || left.is_zero() => break,
                 None if state.closed => return None,
-                Some(wait) => self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => wait_for(&self.work, state, left),
+                None => wait(&self.work, state),
             };
         }
-        let size = state.waiting.len().min(MAX_BATCH);
-        let batch = state.waiting.drain(..size).collect();
+        let mut batch = Vec::new();
+        let mut spans = 0;
+        while let Some(job) = state.waiting.front() {
+            if !batch.is_empty() && spans + job.spans() > MAX_BATCH {
+                break;
+            }
+            spans += job.spans();
+            batch.extend(state.waiting.pop_front());
+        }
+        state.waiting_spans -= spans;
         state.oldest = (!state.waiting.is_empty()).then(Instant::now);
-        self.changed.notify_all();
+        self.settled.notify_all();
         Some(batch)
+    }
+
+    /// Says what became of a message's spans.
+    pub(crate) fn settle(&self, fate: Fate) {
+        let Fate { exported, invalid, rejected, exhausted, shutdown } = fate;
+        let totals = &mut self.lock().totals;
+        totals.queued -= exported + invalid + rejected + exhausted + shutdown;
+        totals.exported += exported;
+        totals.dropped_invalid += invalid;
+        totals.dropped_rejected += rejected;
+        totals.dropped_exhausted += exhausted;
+        totals.dropped_shutdown += shutdown;
+        self.settled.notify_all();
+    }
+
+    /// Waits until something is due by the clock. None when the queue is closed.
+    pub(crate) fn wait_for_due(&self) -> Option<Due> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            let due = state.due();
+            if !due.markers.is_empty() || !due.held.is_empty() {
+                return Some(due);
+            }
+            let next = [state.watched.front().map(|(due, ..)| *due), state.held.front().map(|(due, _)| *due)];
+            state = match next.into_iter().flatten().min() {
+                Some(due) => wait_for(&self.time, state, due.saturating_duration_since(Instant::now())),
+                None => wait(&self.time, state),
+            };
+        }
     }
 
     /// Waits until what is queued now is settled, or the time is over.
@@ -122,36 +230,55 @@ impl Queue {
         let deadline = Instant::now() + timeout;
         let mut state = self.lock();
         state.flushes += 1;
-        self.changed.notify_all();
+        self.work.notify_all();
         let target = state.totals.settled() + state.totals.queued;
         while state.totals.settled() < target && state.totals.queued > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait_for(&self.settled, state, left);
         }
         state.flushes -= 1;
         state.totals
     }
 
-    /// Takes no more spans; the ones that wait still go out.
+    /// Takes no more; what waits still goes out.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
+        let mut state = self.lock();
+        while !state.held.is_empty() {
+            let held = std::mem::take(&mut state.held);
+            // A request's lock is never taken under this one.
+            drop(state);
+            let held: Vec<_> = held.into_iter().map(|(_, open)| open).collect();
+            clock::record_all(self, &held);
+            state = self.lock();
+        }
+        state.closed = true;
+        drop(state);
+        self.work.notify_all();
+        self.time.notify_all();
+        self.settled.notify_all();
     }
 
-    /// Closes, waits until everything is settled, and drops what is left when the time is over.
+    /// Closes, waits until everything is settled, and gives up what is left when the time is over.
     pub(crate) fn shutdown(&self, timeout: Duration) -> Totals {
         self.close();
         self.flush(timeout);
         let mut state = self.lock();
-        let left = state.waiting.len() as u64;
+        let left = state.waiting_spans as u64;
         state.waiting.clear();
+        state.waiting_spans = 0;
         state.oldest = None;
         state.totals.queued -= left;
         state.totals.dropped_shutdown += left;
-        self.changed.notify_all();
+        self.settled.notify_all();
+        self.work.notify_all();
+        if state.totals.queued > 0 {
+            self.abandon.notify_one();
+            drop(state);
+            return self.flush(ABANDON_TIME);
+        }
         state.totals
     }
 
@@ -166,94 +293,60 @@ impl Queue {
 }
 
 impl State {
-    fn push(&mut self, span: SpanData) {
-        self.totals.emitted += 1;
+    fn push(&mut self, job: Job, queue: &Queue) {
+        let spans = job.spans();
+        if spans == 0 {
+            return;
+        }
+        self.totals.emitted += spans as u64;
         if self.closed {
-            self.totals.dropped_shutdown += 1;
-        } else if self.waiting.len() >= MAX_QUEUED {
-            self.totals.dropped_queue_full += 1;
+            self.totals.dropped_shutdown += spans as u64;
+        } else if self.waiting_spans + spans > MAX_QUEUED {
+            self.totals.dropped_queue_full += spans as u64;
         } else {
-            self.oldest.get_or_insert_with(Instant::now);
-            self.waiting.push_back(span);
-            self.totals.queued += 1;
+            // The exporter's thread sleeps until there is something, then until there is enough. Waking it costs more than all else here.
+            if self.waiting_spans == 0 {
+                self.oldest = Some(Instant::now());
+                queue.work.notify_one();
+            } else if self.waiting_spans < MAX_BATCH && self.waiting_spans + spans >= MAX_BATCH {
+                queue.work.notify_one();
+            }
+            self.waiting.push_back(job);
+            self.waiting_spans += spans;
+            self.totals.queued += spans as u64;
         }
     }
+
+    fn watch(&mut self, open: Weak<Open>, sequence: u32, queue: &Queue) {
+        if self.watched.len() < MAX_WATCHED && !self.closed {
+            if self.watched.is_empty() {
+                queue.time.notify_one();
+            }
+            self.watched.push_back((Instant::now() + queue.heartbeat, open, sequence));
+        }
+    }
+
+    fn due(&mut self) -> Due {
+        let now = Instant::now();
+        let mut due = Due::default();
+        let gone = |open: &Weak<Open>| open.strong_count() == 0;
+        while self.watched.front().is_some_and(|(at, open, _)| *at <= now || gone(open)) {
+            due.markers.extend(self.watched.pop_front().map(|(_, open, sequence)| (open, sequence)));
+        }
+        while self.held.front().is_some_and(|(at, open)| *at <= now || gone(open)) {
+            due.held.extend(self.held.pop_front().map(|(_, open)| open));
+        }
+        due
+    }
+}
+
+fn wait<'a>(condition: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    condition.wait(state).unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wait_for<'a>(condition: &Condvar, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+    condition.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-    use crate::lifecycle::Lifecycle;
-    use crate::testing;
-
-    fn spans(count: usize) -> Vec<SpanData> {
-        let marker = crate::spans::marker(&Lifecycle::new(testing::admission(), testing::at()), 0, testing::at());
-        vec![marker; count]
-    }
-
-    fn balanced(totals: Totals) -> bool {
-        totals.emitted == totals.exported + totals.dropped() + totals.queued
-    }
-
-    /// Guarantees: a full queue drops and counts, it does not wait; and the account is balanced before, while and after it is drained.
-    #[test]
-    fn a_full_queue_drops_and_counts() {
-        let queue = Queue::default();
-        queue.push(spans(MAX_QUEUED + 3));
-        let full = queue.totals();
-        assert_eq!((full.emitted, full.queued, full.dropped_queue_full), (MAX_QUEUED as u64 + 3, MAX_QUEUED as u64, 3));
-        queue.close();
-        let mut batches = 0;
-        queue.drain(|batch| {
-            assert!(batch.len() <= MAX_BATCH && balanced(queue.totals()));
-            batches += 1;
-            batches % 2 == 0
-        });
-        let drained = queue.totals();
-        assert!(balanced(drained) && drained.queued == 0);
-        assert_eq!(drained.exported, drained.dropped_failed);
-    }
-
-    /// Guarantees: a producer that waits for room loses nothing, however much it has.
-    #[test]
-    fn waiting_for_room_loses_nothing() {
-        let queue = Queue::default();
-        std::thread::scope(|scope| {
-            scope.spawn(|| queue.drain(|_| true));
-            queue.push_waiting(spans(MAX_QUEUED * 2 + 1));
-            queue.shutdown(Duration::from_secs(60));
-        });
-        assert_eq!(
-            queue.totals(),
-            Totals { emitted: MAX_QUEUED as u64 * 2 + 1, exported: MAX_QUEUED as u64 * 2 + 1, ..Totals::default() }
-        );
-    }
-
-    /// Guarantees: a shutdown that cannot wait drops what is left, counts it, and what comes later is counted as well.
-    #[test]
-    fn shutdown_counts_what_it_leaves() {
-        let queue = Queue::default();
-        let (started, has_started) = mpsc::channel();
-        let (release, released) = mpsc::channel::<()>();
-        std::thread::scope(|scope| {
-            let queue = &queue;
-            scope.spawn(move || {
-                queue.drain(|_| {
-                    started.send(()).unwrap();
-                    released.recv().is_ok()
-                });
-            });
-            queue.push(spans(MAX_BATCH + 5));
-            has_started.recv().unwrap();
-            let totals = queue.shutdown(Duration::from_millis(1));
-            assert_eq!((totals.queued, totals.dropped_shutdown), (MAX_BATCH as u64, 5));
-            queue.push(spans(1));
-            release.send(()).unwrap();
-        });
-        let expected =
-            Totals { emitted: MAX_BATCH as u64 + 6, exported: MAX_BATCH as u64, dropped_shutdown: 6, ..Totals::default() };
-        assert_eq!(queue.totals(), expected);
-    }
-}
+mod tests;

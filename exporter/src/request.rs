@@ -1,135 +1,302 @@
-//! Handles on what is open: a request, and an attempt of one.
+//! Handles on what is open: a request as it was admitted, then dispatched, then finished; and an attempt of one.
+//!
+//! A handle of an exporter that is disabled holds nothing and does nothing.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use contract::{AttemptStatus, RequestStatus};
+use uuid::Uuid;
 
+use crate::end::{AttemptEnd, End, Rejection};
 use crate::exporter::Inner;
-use crate::lifecycle::{Attempt, AttemptEnd, End, INTERRUPTED, Lifecycle, Settlement};
-use crate::spans;
+use crate::lifecycle::{Attempt, INTERRUPTED, Lifecycle, Settlement};
+use crate::open::Open;
+use crate::queue::Job;
 
-/// An open request. It is recorded once, when it is finished; if it is dropped instead, because a task was cancelled or panicked, it is
-/// recorded as failed with the code [`INTERRUPTED`].
+/// A request that is open, and what makes a silence of it impossible: dropped, it is recorded as failed with the code [`INTERRUPTED`].
 #[derive(Debug)]
-pub struct Request {
+struct Guard {
     exporter: Arc<Inner>,
-    lifecycle: Arc<Mutex<Lifecycle>>,
+    open: Arc<Open>,
 }
 
-// Called for what they do; what they return can be ignored.
-#[allow(clippy::must_use_candidate)]
-impl Request {
-    pub(crate) fn new(exporter: Arc<Inner>, lifecycle: Lifecycle) -> Self {
-        Self { exporter, lifecycle: Arc::new(Mutex::new(lifecycle)) }
+impl Guard {
+    fn finish(self, end: End) -> Finished {
+        let (queue, open) = (&self.exporter.queue, &self.open);
+        if !(open.end(end) && queue.hold(open)) {
+            open.record(queue);
+        }
+        Finished { inner: Some((Arc::clone(&self.exporter), Arc::clone(open))), corrections: 0 }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.open.is_open() {
+            // Nobody is left who could settle it.
+            self.open.end(End::failed(INTERRUPTED));
+            self.open.settle_unknown();
+            self.open.record(&self.exporter.queue);
+        }
+    }
+}
+
+/// A request that was admitted, and has no attempts. It is [rejected](Self::reject), [answered](Self::complete) without an upstream, or
+/// [dispatched](Self::dispatch). If it is dropped instead, because a task was cancelled or panicked, it is recorded as failed with the code
+/// [`INTERRUPTED`].
+///
+/// A rejected request cannot have attempts, because this handle is gone then:
+///
+/// ```compile_fail
+/// # fn never(request: codex_pooler_exporter::Admitted, attempt: codex_pooler_exporter::Attempt) {
+/// request.reject(codex_pooler_exporter::Rejection::new("model_not_allowed", 403));
+/// request.dispatch().attempt(attempt);
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a request that is dropped is recorded as interrupted"]
+pub struct Admitted(Option<Guard>);
+
+impl Admitted {
+    #[inline]
+    pub(crate) fn new(exporter: Option<(Arc<Inner>, Arc<Open>)>) -> Self {
+        Self(exporter.map(|(exporter, open)| Guard { exporter, open }))
+    }
+
+    /// Row id; nil if the exporter is disabled.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.0.as_ref().map_or(Uuid::nil(), |guard| guard.open.id())
+    }
+
+    /// Where spans inside this request are recorded; none if the exporter is disabled.
+    #[cfg(feature = "tracing-layer")]
+    pub(crate) fn exporter(&self) -> Option<&Arc<Inner>> {
+        self.0.as_ref().map(|guard| &guard.exporter)
     }
 
     /// Sends the first marker now, and further ones while the request is open. [`crate::Exporter::admit`] has done it already.
     pub fn start_markers(&self) {
-        let lifecycle = lock(&self.lifecycle);
-        let request_id = lifecycle.admission.request_id;
-        self.exporter.queue.push([spans::marker(&lifecycle, 0, SystemTime::now())]);
-        drop(lifecycle);
-        self.exporter.heartbeats.start(request_id, Arc::clone(&self.lifecycle));
+        if let Some(guard) = &self.0 {
+            guard.exporter.queue.admit(&guard.open, SystemTime::now());
+        }
+    }
+
+    /// Refuses the request now, before any upstream work.
+    pub fn reject(self, rejection: Rejection) {
+        self.reject_at(rejection, SystemTime::now());
+    }
+
+    /// As [`Self::reject`], at another time.
+    pub fn reject_at(self, rejection: Rejection, at: SystemTime) {
+        self.complete_at(End::from(rejection), at);
+    }
+
+    /// Ends a request that needed no attempt, or for which none could start. Its usage is "not applicable".
+    pub fn complete(self, end: End) {
+        self.complete_at(end, SystemTime::now());
+    }
+
+    /// As [`Self::complete`], at another time.
+    pub fn complete_at(self, end: End, at: SystemTime) {
+        if let Some(guard) = self.0 {
+            drop(guard.finish(End { at, ..end }));
+        }
+    }
+
+    /// Goes on to the upstream: from here on there are attempts, and no rejection.
+    #[inline]
+    pub fn dispatch(self) -> Request {
+        Request(self.0)
+    }
+}
+
+/// A request that was dispatched. It is recorded once, when it is finished; if it is dropped instead, because a task was cancelled or
+/// panicked, it is recorded as failed with the code [`INTERRUPTED`].
+#[derive(Debug)]
+#[must_use = "a request that is dropped is recorded as interrupted"]
+pub struct Request(Option<Guard>);
+
+// Called for what they do; what they return can be ignored.
+#[allow(clippy::must_use_candidate)]
+impl Request {
+    /// Row id; nil if the exporter is disabled.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.0.as_ref().map_or(Uuid::nil(), |guard| guard.open.id())
+    }
+
+    /// Where spans inside this request are recorded; none if the exporter is disabled.
+    #[cfg(feature = "tracing-layer")]
+    pub(crate) fn exporter(&self) -> Option<&Arc<Inner>> {
+        self.0.as_ref().map(|guard| &guard.exporter)
     }
 
     /// An attempt that starts now. It gets the next number.
-    #[must_use = "an attempt that is dropped stays open until its request ends"]
     pub fn attempt(&self, attempt: Attempt) -> AttemptHandle {
         self.attempt_at(attempt, SystemTime::now())
     }
 
-    /// An attempt that started at another time. It gets the next number.
-    #[must_use = "an attempt that is dropped stays open until its request ends"]
+    /// As [`Self::attempt`]; a disabled exporter does not ask for it.
+    pub fn attempt_with(&self, attempt: impl FnOnce() -> Attempt) -> AttemptHandle {
+        if self.0.is_some() { self.attempt(attempt()) } else { AttemptHandle(None) }
+    }
+
+    /// An attempt that started at another time. It gets the next number. Of more than 64 attempts the last ones are kept.
     pub fn attempt_at(&self, attempt: Attempt, at: SystemTime) -> AttemptHandle {
-        let mut lifecycle = lock(&self.lifecycle);
-        let index = lifecycle.attempts.len();
-        let number = lifecycle.attempts.last().map_or(1, |last| last.number.saturating_add(1));
-        lifecycle.attempts.push(Attempt { number, started_at: at, ..attempt });
-        AttemptHandle { lifecycle: Arc::clone(&self.lifecycle), index, started: Instant::now() }
+        AttemptHandle(self.0.as_ref().map(|guard| OpenAttempt {
+            number: guard.open.attempt(attempt, at),
+            open: Arc::clone(&guard.open),
+            started: Instant::now(),
+            first_output: None,
+        }))
     }
 
-    /// Says what the ledger says; the last word before the end counts. What is learned later goes through [`crate::Exporter::correct`].
+    /// Says what the ledger says. Known usage is final; of anything else the last word counts.
     pub fn settle(&self, settlement: Settlement) {
-        lock(&self.lifecycle).settlement = settlement;
+        if let Some(guard) = &self.0 {
+            guard.open.settle(settlement);
+        }
     }
 
-    /// Ends the request now and records it. Returns what was recorded, for a later correction.
-    pub fn finish(self, end: End) -> Lifecycle {
+    /// Ends the request now. Attempts that are still open are recorded as failed with the code [`INTERRUPTED`]. Retries are counted from the
+    /// attempts, where `end` does not say more. [`contract::RequestStatus::Rejected`] contradicts an attempt, and becomes [`contract::RequestStatus::Other`].
+    ///
+    /// The row is recorded at once if the request is settled, or if what this returns is dropped; else it waits for the settlement, for
+    /// [`contract::limits::SETTLEMENT_HOLD`] at most.
+    pub fn finish(self, end: End) -> Finished {
         self.finish_at(end, SystemTime::now())
     }
 
-    /// Ends the request at another time and records it. Attempts that are still open are recorded as failed with the code [`INTERRUPTED`].
-    /// Returns what was recorded, for a later correction.
-    pub fn finish_at(self, end: End, at: SystemTime) -> Lifecycle {
-        self.end(End { at, ..end });
-        lock(&self.lifecycle).clone()
+    /// As [`Self::finish`]; a disabled exporter does not ask for it.
+    pub fn finish_with(self, end: impl FnOnce() -> End) -> Finished {
+        if self.0.is_some() { self.finish(end()) } else { Finished::NONE }
     }
 
-    fn end(&self, end: End) {
-        let mut lifecycle = lock(&self.lifecycle);
-        for attempt in lifecycle.attempts.iter_mut().filter(|attempt| attempt.end.is_none()) {
-            let code = Some(INTERRUPTED.to_owned());
-            attempt.end = Some(AttemptEnd { at: end.at, error_code: code, ..AttemptEnd::new(AttemptStatus::Failed) });
-        }
-        lifecycle.end = Some(end);
-        self.exporter.queue.push(spans::finished(&lifecycle));
-        let request_id = lifecycle.admission.request_id;
-        drop(lifecycle);
-        self.exporter.heartbeats.end(request_id);
+    /// As [`Self::finish`], at another time.
+    pub fn finish_at(self, end: End, at: SystemTime) -> Finished {
+        self.0.map_or(Finished::NONE, |guard| guard.finish(End { at, ..end }))
     }
 }
 
-impl Drop for Request {
-    fn drop(&mut self) {
-        let mut lifecycle = lock(&self.lifecycle);
-        if lifecycle.end.is_some() {
-            return;
-        }
-        // Nobody is left who could settle it.
-        if lifecycle.settlement == Settlement::Pending {
-            lifecycle.settlement = if lifecycle.attempts.is_empty() { Settlement::NotApplicable } else { Settlement::Unknown };
-        }
-        drop(lifecycle);
-        self.end(End { error_code: Some(INTERRUPTED.to_owned()), ..End::new(RequestStatus::Failed) });
-    }
-}
-
-/// An open attempt. If it is dropped instead of finished, it stays open until its request ends.
+/// A request that has ended, for what is learned of it later. It can be dropped at any time.
+///
+/// ```no_run
+/// # fn later(request: codex_pooler_exporter::Request, settlement: codex_pooler_exporter::Settlement) {
+/// let mut finished = request.finish(codex_pooler_exporter::End::completed());
+/// // … when the ledger has done its work, in time for the row or as a correction of it:
+/// finished.settle(settlement);
+/// # }
+/// ```
 #[derive(Debug)]
-pub struct AttemptHandle {
-    lifecycle: Arc<Mutex<Lifecycle>>,
-    index: usize,
+pub struct Finished {
+    inner: Option<(Arc<Inner>, Arc<Open>)>,
+    corrections: u32,
+}
+
+impl Finished {
+    const NONE: Self = Self { inner: None, corrections: 0 };
+
+    /// Says what the ledger says. A row that was held for it is recorded; for one that went out before, a correction is. Known usage is final.
+    pub fn settle(&mut self, settlement: Settlement) {
+        self.settle_at(settlement, SystemTime::now());
+    }
+
+    /// As [`Self::settle`]; `at` is when it was learned, should it be a correction.
+    pub fn settle_at(&mut self, settlement: Settlement, at: SystemTime) {
+        let Some((exporter, open)) = &self.inner else { return };
+        if !open.is_recorded() {
+            open.settle(settlement);
+            open.record(&exporter.queue);
+        }
+        let before = open.lifecycle();
+        if before.settlement != settlement && !matches!(before.settlement, Settlement::Known { .. }) {
+            self.correct_at(Lifecycle { settlement, ..before }, at);
+        }
+    }
+
+    /// Says what the request has become since it ended, as when late usage turns a failure into a success. A row that is held is recorded as
+    /// it was, and the difference goes out as a correction.
+    pub fn correct(&mut self, after: Lifecycle) {
+        self.correct_at(after, SystemTime::now());
+    }
+
+    /// As [`Self::correct`], learned at another time.
+    pub fn correct_at(&mut self, after: Lifecycle, at: SystemTime) {
+        if let Some((exporter, open)) = &self.inner {
+            open.record(&exporter.queue);
+            self.corrections = self.corrections.saturating_add(1);
+            let (before, sequence) = (Arc::clone(open), self.corrections);
+            exporter.queue.push_job(Job::Correction { before, after: Box::new(after), sequence, at });
+        }
+    }
+
+    /// What was recorded, or will be; none if the exporter is disabled.
+    #[must_use]
+    pub fn lifecycle(&self) -> Option<Lifecycle> {
+        self.inner.as_ref().map(|(_, open)| open.lifecycle())
+    }
+}
+
+impl Drop for Finished {
+    #[inline]
+    fn drop(&mut self) {
+        // Nobody is left who could settle it.
+        if let Some((exporter, open)) = &self.inner {
+            open.record(&exporter.queue);
+        }
+    }
+}
+
+/// An open attempt. If it is dropped instead of finished, it stays open until its request ends, and is recorded as interrupted then.
+#[derive(Debug)]
+#[must_use = "an attempt that is dropped is recorded as interrupted"]
+pub struct AttemptHandle(Option<OpenAttempt>);
+
+#[derive(Debug)]
+struct OpenAttempt {
+    open: Arc<Open>,
+    number: u32,
     started: Instant,
+    /// Time from the start to the first visible output.
+    first_output: Option<Duration>,
 }
 
 impl AttemptHandle {
-    /// Ends the attempt now. Its latency, where `end` has none, is the time since it started by the monotonic clock.
+    /// Call it for every chunk that the client can see: the first call notes the time to the first output, every other does nothing.
+    #[inline]
+    pub fn output(&mut self) {
+        if let Some(attempt) = &mut self.0
+            && attempt.first_output.is_none()
+        {
+            attempt.first_output = Some(attempt.started.elapsed());
+        }
+    }
+
+    /// Ends the attempt now. Where `end` has no latency or no time to the first output, they are what the monotonic clock says.
     pub fn finish(self, end: AttemptEnd) {
-        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).ok();
-        let latency_ms = end.latency_ms.or(elapsed_ms);
-        self.end(AttemptEnd { at: SystemTime::now(), latency_ms, ..end });
+        if let Some(attempt) = self.0 {
+            let latency_ms = end.latency_ms.or(milliseconds(attempt.started.elapsed()));
+            let first_output_ms = end.first_output_ms.or(attempt.first_output.and_then(milliseconds));
+            attempt.open.end_attempt(attempt.number, AttemptEnd { at: SystemTime::now(), latency_ms, first_output_ms, ..end });
+        }
+    }
+
+    /// As [`Self::finish`]; a disabled exporter does not ask for it.
+    pub fn finish_with(self, end: impl FnOnce() -> AttemptEnd) {
+        if self.0.is_some() {
+            self.finish(end());
+        }
     }
 
     /// Ends the attempt at another time. Its latency, where `end` has none, is the time between start and end.
     pub fn finish_at(self, end: AttemptEnd, at: SystemTime) {
-        let started_at = lock(&self.lifecycle).attempts.get(self.index).map(|attempt| attempt.started_at);
-        let elapsed = started_at.and_then(|started_at| at.duration_since(started_at).ok());
-        let latency_ms = end.latency_ms.or_else(|| u64::try_from(elapsed?.as_millis()).ok());
-        self.end(AttemptEnd { at, latency_ms, ..end });
-    }
-
-    /// After the request ended, this changes nothing.
-    fn end(self, end: AttemptEnd) {
-        let mut lifecycle = lock(&self.lifecycle);
-        if lifecycle.end.is_none()
-            && let Some(attempt) = lifecycle.attempts.get_mut(self.index)
-        {
-            attempt.end = Some(end);
+        if let Some(attempt) = self.0 {
+            attempt.open.end_attempt(attempt.number, AttemptEnd { at, ..end });
         }
     }
 }
 
-fn lock(lifecycle: &Mutex<Lifecycle>) -> MutexGuard<'_, Lifecycle> {
-    lifecycle.lock().unwrap_or_else(PoisonError::into_inner)
+fn milliseconds(duration: Duration) -> Option<u64> {
+    u64::try_from(duration.as_millis()).ok()
 }

@@ -10,6 +10,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use sanitizer::check::check_name;
 
 use crate::attributes::{Attributes, allowed};
+use crate::bounds::MAX_FINISH_REASONS;
 use crate::lifecycle::{Attempt, Lifecycle, Tokens};
 use crate::{ids, row};
 
@@ -69,7 +70,13 @@ pub fn correction(before: &Lifecycle, after: &Lifecycle, sequence: u32, learned_
     attributes.text(attr::REQUEST_ID, id.to_string());
     attributes.int(attr::CORRECTION_SEQUENCE, sequence);
     let mut values = attributes.into_values();
-    values.extend(row::attributes(after, RecordKind::Correction).into_values().into_iter().filter(|now| !before.contains(now)));
+    let own = values.len();
+    for now in row::attributes(after, RecordKind::Correction).into_values() {
+        // Never again what says which row this is, should a caller have mixed two up.
+        if !before.contains(&now) && values[..own].iter().all(|said| said.key != now.key) {
+            values.push(now);
+        }
+    }
     span(
         RecordKind::Correction,
         "correction",
@@ -98,7 +105,8 @@ fn attempt(lifecycle: &Lifecycle, attempt: &Attempt, row_ended_at: SystemTime) -
     a.maybe_text(attr::UPSTREAM_ASSIGNMENT_ID, attempt.account.assignment_id.map(|id| id.to_string()));
     a.maybe_text(attr::UPSTREAM_PLAN_LABEL, row::plan(&attempt.account));
     a.maybe_text(attr::UPSTREAM_PLAN_FAMILY, attempt.account.plan_family.as_deref());
-    a.text(attr::ATTEMPT_ID, attempt.id.to_string());
+    let id = if attempt.id.is_nil() { ids::attempt(admission.request_id, attempt.number) } else { attempt.id };
+    a.text(attr::ATTEMPT_ID, id.to_string());
     a.int(attr::ATTEMPT_NUMBER, attempt.number);
     a.text(attr::ATTEMPT_STATUS, attempt_status.as_str());
     a.text(attr::ATTEMPT_TRANSPORT, attempt.transport.as_str());
@@ -164,9 +172,6 @@ fn inference(a: &mut Attributes, attempt: &Attempt, operation: Operation) {
     a.maybe_int(attr::GEN_AI_USAGE_OUTPUT_TOKENS, output);
     a.maybe_int(attr::GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, reasoning);
 }
-
-/// The contract's limit on the list.
-const MAX_FINISH_REASONS: usize = 4;
 
 /// The kind of model call that a route makes; none where it makes no such call.
 const fn operation(route: Route) -> Option<Operation> {
@@ -265,11 +270,16 @@ fn span(
         events: SpanEvents::default(),
         links: SpanLinks::default(),
         status: status(false),
-        instrumentation_scope: InstrumentationScope::builder(contract::SCOPE_NAME)
-            .with_version(env!("CARGO_PKG_VERSION"))
-            .with_schema_url(contract::SCHEMA_URL)
-            .build(),
+        instrumentation_scope: scope(),
     }
+}
+
+/// The instrumentation scope of every span.
+pub(crate) fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder(contract::SCOPE_NAME)
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .with_schema_url(contract::SCHEMA_URL)
+        .build()
 }
 
 #[cfg(test)]

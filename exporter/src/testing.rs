@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use contract::{Method, Route, Transport};
 use uuid::Uuid;
 
-use crate::lifecycle::{Account, Admission, ApiKey, Pool};
+use crate::lifecycle::{Account, Admission, ApiKey, Attempt, Pool};
 
 pub(crate) const ROW: Uuid = Uuid::from_u128(0x0b5a_2f0e_6c0f_4f3a_9a53_0c7f_4f2f_8f11);
 pub(crate) const ACCOUNT: Uuid = Uuid::from_u128(0x6391_8144_2107_4e99_9119_c5ed_fe6f_6b9b);
@@ -27,4 +27,8 @@ pub(crate) fn admission() -> Admission {
 
 pub(crate) fn account() -> Account {
     Account { id: Some(ACCOUNT), label: Some("Aurora seat 1".into()), ..Account::default() }
+}
+
+pub(crate) fn attempt() -> Attempt {
+    Attempt { started_at: at(), ..Attempt::new(account(), Transport::HttpSse) }
 }

@@ -99,7 +99,7 @@ fn account() -> Account {
 fn one_request(exporter: &Exporter) -> Uuid {
     let admission = admission();
     let id = admission.request_id;
-    let request = exporter.admit(admission);
+    let request = exporter.admit(admission).dispatch();
     let attempt = request.attempt(Attempt { model: Some("gpt-5.4".into()), ..Attempt::new(account(), Transport::HttpSse) });
     attempt.finish(AttemptEnd { http_status: Some(200), ..AttemptEnd::new(AttemptStatus::Succeeded) });
     request.settle(Settlement::Unknown);
@@ -127,7 +127,7 @@ fn check_one_request(protocol: Protocol) {
 
     // Resource, scope and spans as they were on the wire.
     for message in received.0.lock().unwrap().iter() {
-        let sanitized = sanitizer::protobuf(&message.encode_to_vec()).unwrap();
+        let sanitized: sanitizer::Sanitized = sanitizer::protobuf::<ExportTraceServiceRequest>(&message.encode_to_vec()).unwrap();
         assert_eq!(sanitized.report().stripped_total(), 0, "{:?}", sanitized.report());
         assert_eq!(sanitized.encoded().as_ref(), message.encode_to_vec());
         let group = &message.resource_spans[0];
@@ -179,7 +179,7 @@ async fn both_from_a_single_threaded_program() {
 fn heartbeats_while_open() {
     let (url, received) = receiver(Protocol::Grpc);
     let exporter = Exporter::builder().endpoint(url).heartbeat(Duration::from_millis(100)).build().unwrap();
-    let request = exporter.admit(admission());
+    let request = exporter.admit(admission()).dispatch();
     received.wait(|received| received.of_kind(RecordKind::InProgress).len() >= 4);
     request.finish(End::new(RequestStatus::Succeeded));
     let totals = exporter.shutdown();
@@ -198,7 +198,7 @@ fn a_dropped_request_is_recorded() {
     let (url, received) = receiver(Protocol::Grpc);
     let exporter = Exporter::builder().endpoint(url).build().unwrap();
     let at = std::time::UNIX_EPOCH + Duration::from_secs(1_787_302_837);
-    let request = exporter.admit_at(admission(), at);
+    let request = exporter.admit_at(admission(), at).dispatch();
     let attempt = request.attempt_at(Attempt::new(account(), Transport::HttpSse), at);
     let task = std::thread::spawn(move || {
         let _request = request;
@@ -218,17 +218,24 @@ fn a_dropped_request_is_recorded() {
     assert_eq!(view::text(&row.attributes, attr::USAGE_STATUS), Some("usage_unknown"));
 }
 
-/// Guarantees: a receiver that is not there costs the pooler nothing but the telemetry, and the loss is counted.
+/// Guarantees: a receiver that is not there costs the pooler nothing but the telemetry, and the loss is counted, for its reason.
 #[test]
 fn a_missing_receiver_is_counted() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let exporter = Exporter::builder().endpoint(url).build().unwrap();
+    let exporter = Exporter::builder().endpoint(&url).build().unwrap();
     let started = Instant::now();
     one_request(&exporter);
     assert!(started.elapsed() < Duration::from_secs(1), "recording does not wait");
-    assert_eq!(exporter.shutdown(), Totals { emitted: 3, dropped_failed: 3, ..Totals::default() });
+    assert_eq!(
+        exporter.shutdown_within(Duration::from_millis(100)),
+        Totals { emitted: 3, dropped_shutdown: 3, ..Totals::default() }
+    );
+
+    let exporter = Exporter::builder().endpoint(&url).retry_for(Duration::from_millis(1)).build().unwrap();
+    one_request(&exporter);
+    assert_eq!(exporter.shutdown(), Totals { emitted: 3, dropped_exhausted: 3, ..Totals::default() });
 }
 
 /// Guarantees: a history far longer than the queue arrives whole, where the caller may wait.
@@ -259,5 +266,13 @@ fn bad_configuration_is_refused() {
         let error: BuildError = builder.build().unwrap_err();
         let text = error.to_string();
         assert!(text.contains(expected) && !text.contains("hunter2") && !text.contains("lice"), "{text}");
+    }
+}
+
+/// Guarantees: an `https` endpoint can be used with both protocols, in an application that has not chosen a TLS implementation.
+#[test]
+fn tls_is_there() {
+    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+        assert!(Exporter::builder().endpoint("https://127.0.0.1:1").protocol(protocol).build().is_ok(), "{protocol:?}");
     }
 }

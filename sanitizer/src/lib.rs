@@ -9,9 +9,9 @@
 //! use prost::Message as _;
 //!
 //! let message = ExportTraceServiceRequest::default().encode_to_vec();
-//! let sanitized = sanitizer::protobuf(&message).unwrap();
-//! assert_eq!(sanitized.report().parsed_spans, 0);
-//! assert!(sanitizer::protobuf(b"not a message").is_err());
+//! let sanitized = sanitizer::protobuf::<ExportTraceServiceRequest>(&message).unwrap();
+//! assert_eq!(sanitized.report().parsed_records, 0);
+//! assert!(sanitizer::protobuf::<ExportTraceServiceRequest>(b"not a message").is_err());
 //! ```
 
 pub mod check;
@@ -24,7 +24,8 @@ pub mod reference;
 mod report;
 mod sanitized;
 pub mod view;
+mod weight;
 
 pub use detect::looks_secret;
 pub use report::Report;
-pub use sanitized::{Refused, Sanitized, json, protobuf};
+pub use sanitized::{Export, Refused, Sanitized, json, protobuf};

@@ -7,12 +7,12 @@ use contract::{DropReason, Place, StripReason};
 /// The account of one message: parsed = dropped + accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Spans in the message.
-    pub parsed_spans: u64,
-    /// Spans that went on, with whatever was stripped from them.
-    pub accepted_spans: u64,
-    /// Spans that did not, by reason.
-    pub dropped_spans: BTreeMap<DropReason, u64>,
+    /// Records in the message: spans, log records, or data points.
+    pub parsed_records: u64,
+    /// Records that went on, with whatever was stripped from them.
+    pub accepted_records: u64,
+    /// Records that did not, by reason.
+    pub dropped_records: BTreeMap<DropReason, u64>,
     /// Fields that were stripped, or replaced by a fixed text, by place and reason.
     pub stripped_fields: BTreeMap<(Place, StripReason), u64>,
 }
@@ -24,10 +24,18 @@ impl Report {
         self.stripped_fields.values().sum()
     }
 
-    /// How many spans were dropped in all.
+    /// How many records were dropped in all.
     #[must_use]
     pub fn dropped_total(&self) -> u64 {
-        self.dropped_spans.values().sum()
+        self.dropped_records.values().sum()
+    }
+
+    /// Counts the accepted records as dropped after all, because nothing took them.
+    pub fn drop_accepted(&mut self, reason: DropReason) {
+        let records = std::mem::take(&mut self.accepted_records);
+        if records > 0 {
+            *self.dropped_records.entry(reason).or_default() += records;
+        }
     }
 
     pub(crate) fn strip(&mut self, place: Place, reason: StripReason) {
@@ -40,7 +48,15 @@ impl Report {
         }
     }
 
-    pub(crate) fn drop_span(&mut self, reason: DropReason) {
-        *self.dropped_spans.entry(reason).or_default() += 1;
+    pub(crate) fn accept_record(&mut self) {
+        self.parsed_records += 1;
+        self.accepted_records += 1;
+    }
+
+    pub(crate) fn drop_records(&mut self, reason: DropReason, records: u64) {
+        if records > 0 {
+            self.parsed_records += records;
+            *self.dropped_records.entry(reason).or_default() += records;
+        }
     }
 }

@@ -1,25 +1,73 @@
 //! The proof type, and the two doors that lead to it.
 
 use bytes::Bytes;
+use contract::Signal;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::{resource::v1::Resource, trace::v1::Span};
-use prost::Message as _;
 
-use crate::{Report, reference};
+use crate::{Report, reference, weight};
 
-/// A message that holds nothing but what the contract allows. Only this crate can make one:
+/// A message of one signal that holds nothing but what the contract allows. Only this crate can make one:
 ///
 /// ```compile_fail
-/// let forged = sanitizer::Sanitized { request: Default::default(), encoded: Default::default(), report: Default::default() };
+/// let forged: sanitizer::Sanitized =
+///     sanitizer::Sanitized { request: Default::default(), encoded: Default::default(), report: Default::default() };
 /// ```
 #[derive(Clone, Debug)]
-pub struct Sanitized {
-    request: ExportTraceServiceRequest,
+pub struct Sanitized<R = ExportTraceServiceRequest> {
+    request: R,
     encoded: Bytes,
     report: Report,
 }
 
-impl Sanitized {
+/// An export request of OTLP. There is one for each signal, and no other can be added outside this crate.
+pub trait Export: prost::Message + serde::de::DeserializeOwned + Default + scrub::Scrub {
+    /// The signal.
+    const SIGNAL: Signal;
+}
+
+impl Export for ExportTraceServiceRequest {
+    const SIGNAL: Signal = Signal::Traces;
+}
+
+impl Export for ExportLogsServiceRequest {
+    const SIGNAL: Signal = Signal::Logs;
+}
+
+impl Export for ExportMetricsServiceRequest {
+    const SIGNAL: Signal = Signal::Metrics;
+}
+
+/// Out of reach for other crates, so that they cannot say of a message that it is sanitized.
+mod scrub {
+    use super::{ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTraceServiceRequest, Report, reference};
+
+    pub trait Scrub: Sized {
+        fn scrub(self) -> (Self, Report);
+    }
+
+    impl Scrub for ExportTraceServiceRequest {
+        fn scrub(self) -> (Self, Report) {
+            reference::traces(self)
+        }
+    }
+
+    impl Scrub for ExportLogsServiceRequest {
+        fn scrub(self) -> (Self, Report) {
+            reference::logs(self)
+        }
+    }
+
+    impl Scrub for ExportMetricsServiceRequest {
+        fn scrub(self) -> (Self, Report) {
+            reference::metrics(self)
+        }
+    }
+}
+
+impl<R> Sanitized<R> {
     /// The message as protobuf, ready to be forwarded. Cloning it is cheap.
     #[must_use]
     pub fn encoded(&self) -> &Bytes {
@@ -31,7 +79,9 @@ impl Sanitized {
     pub fn report(&self) -> &Report {
         &self.report
     }
+}
 
+impl Sanitized {
     /// The spans, each with its resource.
     pub fn spans(&self) -> impl Iterator<Item = (Option<&Resource>, &Span)> {
         self.request
@@ -44,33 +94,40 @@ impl Sanitized {
 /// Why a message was refused. The text is constant: it never repeats what was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The bytes are no OTLP trace message in protobuf.
-    #[error("the body is not an OTLP trace export request in protobuf")]
+    /// The bytes are no OTLP export request of the signal in protobuf.
+    #[error("the body is not an OTLP export request of this signal in protobuf")]
     Protobuf,
-    /// The text is no OTLP trace message in JSON.
-    #[error("the body is not an OTLP trace export request in JSON")]
+    /// The text is no OTLP export request of the signal in JSON.
+    #[error("the body is not an OTLP export request of this signal in JSON")]
     Json,
+    /// The message has more parts than any SDK sends; decoded, it would take memory out of all proportion.
+    #[error("the message has more than two million parts; send smaller batches")]
+    TooManyParts,
 }
 
-/// Sanitizes an `ExportTraceServiceRequest` in protobuf.
+/// Sanitizes an export request in protobuf.
 ///
 /// # Errors
-/// [`Refused::Protobuf`] if any part of it cannot be parsed; nothing of such a message goes on.
-pub fn protobuf(message: &[u8]) -> Result<Sanitized, Refused> {
-    let request = ExportTraceServiceRequest::decode(message).map_err(|_| Refused::Protobuf)?;
-    Ok(sanitize(request))
+/// [`Refused::Protobuf`] if any part of it cannot be parsed, [`Refused::TooManyParts`]; nothing of such a message goes on.
+pub fn protobuf<R: Export>(message: &[u8]) -> Result<Sanitized<R>, Refused> {
+    if weight::protobuf_is_too_heavy(message) {
+        return Err(Refused::TooManyParts);
+    }
+    R::decode(message).map(sanitize).map_err(|_| Refused::Protobuf)
 }
 
-/// Sanitizes an `ExportTraceServiceRequest` in OTLP's JSON form.
+/// Sanitizes an export request in OTLP's JSON form.
 ///
 /// # Errors
-/// [`Refused::Json`] if any part of it cannot be parsed; nothing of such a message goes on.
-pub fn json(message: &[u8]) -> Result<Sanitized, Refused> {
-    let request: ExportTraceServiceRequest = serde_json::from_slice(message).map_err(|_| Refused::Json)?;
-    Ok(sanitize(request))
+/// [`Refused::Json`] if any part of it cannot be parsed, [`Refused::TooManyParts`]; nothing of such a message goes on.
+pub fn json<R: Export>(message: &[u8]) -> Result<Sanitized<R>, Refused> {
+    if weight::json_is_too_heavy(message) {
+        return Err(Refused::TooManyParts);
+    }
+    serde_json::from_slice(message).map(sanitize).map_err(|_| Refused::Json)
 }
 
-fn sanitize(request: ExportTraceServiceRequest) -> Sanitized {
-    let (request, report) = reference::traces(request);
+fn sanitize<R: Export>(request: R) -> Sanitized<R> {
+    let (request, report) = request.scrub();
     Sanitized { encoded: request.encode_to_vec().into(), request, report }
 }

@@ -100,8 +100,11 @@ impl Store {
 
     /// Like [`Store::open`], with a clock that decides what is old.
     pub fn open_with_clock(config: &Config, clock: Clock) -> Result<Self, OpenError> {
+        let lock = schema::lock(&config.path)?;
+        let connection = schema::open(&config.path)?;
         let writer = writer::Writer {
-            connection: schema::open(&config.path)?,
+            connection,
+            file: writer::StoreFile::new(config.path.clone(), lock),
             clock: Arc::clone(&clock),
             retention: config.retention,
             max_bytes: config.max_bytes,

@@ -75,7 +75,7 @@ impl Queue {
     }
 
     fn push(&self, message: Sanitized) -> Result<oneshot::Receiver<Result<(), WriteError>>, WriteError> {
-        let spans = message.report().accepted_spans;
+        let spans = message.report().accepted_records;
         let (done, answer) = oneshot::channel();
         // The lock makes the look at the counter and the addition to it one step.
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,8 +181,11 @@ mod tests {
     use crate::schema;
 
     fn writer(folder: &tempfile::TempDir) -> Writer {
+        let path = folder.path().join("store.db");
+        let lock = schema::lock(&path).unwrap();
         Writer {
-            connection: schema::open(&folder.path().join("store.db")).unwrap(),
+            connection: schema::open(&path).unwrap(),
+            file: crate::writer::StoreFile::new(path, lock),
             clock: Arc::new(SystemTime::now),
             retention: crate::DEFAULT_RETENTION,
             max_bytes: crate::DEFAULT_MAX_BYTES,

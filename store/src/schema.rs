@@ -3,6 +3,7 @@
 //! Migrations are numbered and only ever appended: a file carries the number of the last one it had, in `user_version`, so that any older
 //! file can be brought up to date, and a newer one is refused before it is touched.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,16 +49,50 @@ pub enum OpenError {
         /// Newest schema that this version knows.
         known: usize,
     },
+    /// The file that locks the store cannot be created.
+    #[error("cannot create {path}: check that its folder exists and can be written")]
+    Lock {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process has the store open.
+    #[error("the store is in use by another process, which holds {path}: end that one, or choose another folder")]
+    InUse {
+        /// The file that is locked.
+        path: PathBuf,
+    },
     /// The writer thread could not be started.
     #[error("cannot start the store's writer: the system refuses another thread")]
     Thread(#[source] std::io::Error),
 }
 
+/// Locks the store for this process, by a file beside it. The lock ends with the process, however that ends.
+pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
+    let path = path.with_extension("lock");
+    let lock = private(&path).map_err(|_| OpenError::Lock { path: path.clone() })?;
+    lock.try_lock().map_err(|_| OpenError::InUse { path })?;
+    Ok(lock)
+}
+
 /// Opens the file for writing, creates it if it is not there, and migrates it.
 pub(crate) fn open(path: &Path) -> Result<Connection, OpenError> {
+    // Where this fails, opening it with SQLite says why.
+    drop(private(path));
     let mut connection = prepare(path).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
     migrate(&mut connection, MIGRATIONS, path)?;
     Ok(connection)
+}
+
+/// Opens a file, and creates it for its owner alone; SQLite gives the files beside its own the same rights.
+fn private(path: &Path) -> std::io::Result<File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(path)
 }
 
 fn prepare(path: &Path) -> rusqlite::Result<Connection> {

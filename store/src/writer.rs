@@ -1,5 +1,7 @@
 //! The one connection that writes: applies messages to the tables, and deletes what is too old or too much.
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use contract::{RecordKind, attr, limits};
@@ -15,12 +17,46 @@ use crate::{Clock, now_ns};
 
 /// Traces that one step of a sweep deletes, so that messages wait for a step and not for the whole sweep.
 const STEP_TRACES: u32 = 1_000;
+/// Corrections that a row keeps, the ones with the highest numbers. A row has one in life; each of very many would cost as much as all before it.
+const MAX_CORRECTIONS: u32 = 32;
 
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) clock: Clock,
     pub(crate) retention: Duration,
     pub(crate) max_bytes: u64,
+    pub(crate) file: StoreFile,
+}
+
+/// The file as it was opened. Whoever deletes it, or its folder, leaves an open file that nobody will ever find again.
+pub(crate) struct StoreFile {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+    /// Held while the writer lives, so that no second process writes to the same file.
+    _lock: File,
+}
+
+impl StoreFile {
+    pub(crate) fn new(path: PathBuf, lock: File) -> Self {
+        let identity = identity(&path);
+        Self { path, identity, _lock: lock }
+    }
+
+    fn check(&self) -> rusqlite::Result<()> {
+        if identity(&self.path) == self.identity { Ok(()) } else { Err(rusqlite::Error::InvalidPath(self.path.clone())) }
+    }
+}
+
+/// Device and number of the file at a path.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Some((metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    Some((0, u64::from(metadata.is_file())))
 }
 
 /// Traces that a sweep deleted.
@@ -60,6 +96,7 @@ impl<'a> TraceRow<'a> {
 impl Writer {
     /// Writes all the messages in one transaction: all of them, or none.
     pub(crate) fn write<'a>(&mut self, messages: impl Iterator<Item = &'a Sanitized>) -> rusqlite::Result<()> {
+        self.file.check()?;
         let transaction = self.begin()?;
         for message in messages {
             for (resource, span) in message.spans() {
@@ -198,6 +235,13 @@ fn put_span(tx: &Transaction<'_>, resource: Option<&Resource>, span: &Span) -> r
          ON CONFLICT (trace, span_id) DO UPDATE SET correction = excluded.correction, resource = excluded.resource, span = excluded.span",
     )?
     .execute(params![trace, span.span_id, correction, resource.map(Resource::encode_to_vec), span.encode_to_vec()])?;
+    if correction.is_some() {
+        tx.prepare_cached(
+            "DELETE FROM spans WHERE trace = ?1 AND id IN
+                 (SELECT id FROM spans WHERE trace = ?1 AND correction IS NOT NULL ORDER BY correction DESC LIMIT -1 OFFSET ?2)",
+        )?
+        .execute(params![trace, MAX_CORRECTIONS])?;
+    }
     if correction.is_some() && found.is_some_and(|(_, state)| state == "final") {
         let (resource, row): (Option<Vec<u8>>, Vec<u8>) = tx
             .prepare_cached("SELECT resource, span FROM views WHERE trace = ?1")?
@@ -304,7 +348,8 @@ mod tests {
         let now = SystemTime::now();
         let connection = schema::open(&path).unwrap();
         let clock: Clock = Arc::new(move || now + ahead);
-        let writer = Writer { connection, clock, retention: crate::DEFAULT_RETENTION, max_bytes: crate::DEFAULT_MAX_BYTES };
+        let file = StoreFile::new(path.clone(), schema::lock(&path).unwrap());
+        let writer = Writer { connection, clock, retention: crate::DEFAULT_RETENTION, max_bytes: crate::DEFAULT_MAX_BYTES, file };
         (writer, Reader::new(path, Arc::new(move || now)))
     }
 

@@ -60,7 +60,7 @@ fn deadline() -> Instant {
 fn sanitized(spans: Vec<Span>) -> Sanitized {
     let given = spans.len() as u64;
     let sanitized = sanitizer::protobuf(&otlp::request(spans).encode_to_vec()).unwrap();
-    assert_eq!(sanitized.report().accepted_spans, given);
+    assert_eq!(sanitized.report().accepted_records, given);
     sanitized
 }
 
@@ -337,4 +337,44 @@ async fn a_query_ends_at_its_deadline() {
     let result = fixture.reader().scan::<ReadError>(&late, |_| Ok(ControlFlow::Continue(())));
     assert!(matches!(result, Err(ReadError::Deadline)));
     assert_eq!(texts(&fixture.reader(), &requests(), Column::Status).len(), 1);
+}
+
+/// Guarantees: the store's files can be read by their owner alone, whatever the folder allows.
+#[cfg(unix)]
+#[tokio::test]
+async fn the_files_are_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let store = store::Store::open(&store::Config::new(folder.path().join("requests.sqlite"))).unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.file_name());
+    }
+    store.close().unwrap();
+}
+
+/// Guarantees: a second process, or a second handle, cannot open a store that is open, and says what holds it; once that is closed, it can.
+#[test]
+fn one_store_one_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = store::Config::new(folder.path().join("requests.sqlite"));
+    let first = store::Store::open(&config).unwrap();
+    assert!(matches!(store::Store::open(&config), Err(store::OpenError::InUse { .. })));
+    first.close().unwrap();
+    store::Store::open(&config).unwrap().close().unwrap();
+}
+
+/// Guarantees: once the folder was deleted under the store, nothing is acknowledged any more: it would be lost with the open file.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_deleted_folder_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store::Store::open(&store::Config::new(folder.path().join("requests.sqlite"))).unwrap();
+    let message = |n| {
+        sanitizer::protobuf(&prost::Message::encode_to_vec(&testkit::otlp::request(vec![testkit::otlp::Row::numbered(n).span()])))
+            .unwrap()
+    };
+    store.write(message(1)).await.unwrap();
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    assert!(matches!(store.write(message(2)).await, Err(store::WriteError::Failed(_))));
 }

@@ -116,12 +116,16 @@ async fn metrics() -> ApiError {
 
 async fn search(State(api): State<Api>, Query(parameters): Query<Vec<(String, String)>>) -> Result<Response, ApiError> {
     let parameters = Parameters(parameters);
-    let query = traceql::query(parameters.text("q").unwrap_or_default())?;
+    let text = parameters.text("q").unwrap_or_default().to_owned();
     let traces = parameters.limit("limit", DEFAULT_TRACES, MAX_TRACES)?;
     let spans_per_set = parameters.limit("spss", DEFAULT_SPANS_PER_SPAN_SET, MAX_SPANS_PER_SPAN_SET)?;
     let window_ns = parameters.window_ns()?;
     let found = api
-        .read(move |reader, deadline| search::search(reader, &query, Limits { traces, spans_per_set, window_ns, deadline }))
+        .read(move |reader, deadline| {
+            // Compiling its regular expressions is work, too.
+            let query = traceql::query(&text)?;
+            search::search(reader, &query, Limits { traces, spans_per_set, window_ns, deadline })
+        })
         .await?;
     Ok(to_json(&found))
 }
@@ -155,13 +159,14 @@ async fn flat_tag_values(
 }
 
 async fn values(api: &Api, field: Field, parameters: &Parameters) -> Result<Vec<(&'static str, String)>, ApiError> {
-    // While someone types a query, what is there of it comes along. As with Tempo, one that is not complete narrows nothing.
-    let filter = traceql::query(parameters.text("q").unwrap_or_default()).map_or(Expr::Constant(true), |query| query.filter);
+    let text = parameters.text("q").unwrap_or_default().to_owned();
     // 0 stands for no limit.
     let wanted = parameters.number("limit")?.filter(|n| *n > 0).and_then(|n| usize::try_from(n).ok()).unwrap_or(MAX_VALUES);
     let window_ns = parameters.window_ns()?;
     let traces = wanted.min(MAX_VALUES);
     api.read(move |reader, deadline| {
+        // While someone types a query, what is there of it comes along. As with Tempo, one that is not complete narrows nothing.
+        let filter = traceql::query(&text).map_or(Expr::Constant(true), |query| query.filter);
         search::values(reader, &field, &filter, Limits { traces, spans_per_set: 0, window_ns, deadline })
     })
     .await

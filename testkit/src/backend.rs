@@ -6,6 +6,11 @@ use std::sync::{Arc, Mutex};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
+use contract::Signal;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{MetricsService, MetricsServiceServer};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -115,12 +120,16 @@ impl Backend {
     #[must_use]
     pub fn grpc(script: Script) -> Self {
         let serve = |listener: TcpListener, shared: Shared, stopped: oneshot::Receiver<()>| async move {
-            let service = TraceServiceServer::new(shared)
-                .accept_compressed(CompressionEncoding::Gzip)
-                .max_decoding_message_size(MAX_BODY_BYTES);
+            let traces = TraceServiceServer::new(shared.clone()).accept_compressed(CompressionEncoding::Gzip);
+            let logs = LogsServiceServer::new(shared.clone()).accept_compressed(CompressionEncoding::Gzip);
+            let metrics = MetricsServiceServer::new(shared).accept_compressed(CompressionEncoding::Gzip);
+            let services = tonic::transport::Server::builder()
+                .add_service(traces.max_decoding_message_size(MAX_BODY_BYTES))
+                .add_service(logs.max_decoding_message_size(MAX_BODY_BYTES))
+                .add_service(metrics.max_decoding_message_size(MAX_BODY_BYTES));
             let incoming = tonic::transport::server::TcpIncoming::from(listener);
             tokio::select! {
-                served = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming) => {
+                served = services.serve_with_incoming(incoming) => {
                     served.expect("the backend serves");
                 }
                 _ = stopped => {}
@@ -161,12 +170,22 @@ impl Backend {
         self.shared.lock().recorded.clone()
     }
 
+    /// Every accepted request of one signal so far.
+    ///
+    /// # Panics
+    /// If one cannot be decoded.
+    #[must_use]
+    pub fn accepted<R: prost::Message + Default>(&self, signal: Signal) -> Vec<R> {
+        let is_of = |path: &str| path.ends_with(&format!("/{signal}")) || path == service(signal);
+        let accepted = self.recorded().into_iter().filter(|r| r.answer == Answer::Accept && is_of(&r.path));
+        accepted.map(|r| R::decode(r.body.as_slice()).expect("a message of the signal")).collect()
+    }
+
     /// The spans of every accepted request so far.
     #[must_use]
     pub fn accepted_spans(&self) -> Vec<Span> {
-        let accepted = self.recorded().into_iter().filter(|r| r.answer == Answer::Accept);
-        let messages = accepted.map(|r| ExportTraceServiceRequest::decode(r.body.as_slice()).expect("a trace message"));
-        let groups = messages.flat_map(|m| m.resource_spans).flat_map(|g| g.scope_spans);
+        let messages = self.accepted::<ExportTraceServiceRequest>(Signal::Traces);
+        let groups = messages.into_iter().flat_map(|m| m.resource_spans).flat_map(|g| g.scope_spans);
         groups.flat_map(|scope| scope.spans).collect()
     }
 
@@ -196,6 +215,33 @@ impl Shared {
         let headers = headers.iter().map(|(k, v)| (k.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
         played.recorded.push(Recorded { path: path.to_owned(), headers, body, answer });
         answer
+    }
+
+    fn grpc_answer<R: Default>(
+        &self,
+        signal: Signal,
+        headers: &HeaderMap,
+        message: &impl prost::Message,
+    ) -> Result<tonic::Response<R>, tonic::Status> {
+        match self.answer(service(signal), headers, message.encode_to_vec()) {
+            Answer::Accept => Ok(tonic::Response::new(R::default())),
+            Answer::Refuse(status) | Answer::RefuseFor(status, _) => Err(match status {
+                400 => tonic::Status::invalid_argument("scripted"),
+                429 => tonic::Status::resource_exhausted("scripted"),
+                503 => tonic::Status::unavailable("scripted"),
+                _ => tonic::Status::internal("scripted"),
+            }),
+        }
+    }
+}
+
+/// Path of a signal's method over gRPC.
+#[must_use]
+pub const fn service(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
     }
 }
 
@@ -231,16 +277,29 @@ impl TraceService for Shared {
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
         let headers = request.metadata().clone().into_headers();
-        let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-        match self.answer(path, &headers, request.into_inner().encode_to_vec()) {
-            Answer::Accept => Ok(tonic::Response::new(ExportTraceServiceResponse::default())),
-            Answer::Refuse(status) | Answer::RefuseFor(status, _) => Err(match status {
-                400 => tonic::Status::invalid_argument("scripted"),
-                429 => tonic::Status::resource_exhausted("scripted"),
-                503 => tonic::Status::unavailable("scripted"),
-                _ => tonic::Status::internal("scripted"),
-            }),
-        }
+        self.grpc_answer(Signal::Traces, &headers, &request.into_inner())
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Shared {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportLogsServiceRequest>,
+    ) -> Result<tonic::Response<ExportLogsServiceResponse>, tonic::Status> {
+        let headers = request.metadata().clone().into_headers();
+        self.grpc_answer(Signal::Logs, &headers, &request.into_inner())
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Shared {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportMetricsServiceRequest>,
+    ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
+        let headers = request.metadata().clone().into_headers();
+        self.grpc_answer(Signal::Metrics, &headers, &request.into_inner())
     }
 }
 

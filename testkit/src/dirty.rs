@@ -267,7 +267,7 @@ mod tests {
         let protobuf = sanitizer::protobuf(&with_unknown_fields(&message, &mut plants)).unwrap();
         let json = sanitizer::json(&with_unknown_keys(&message, &mut plants)).unwrap();
         for sanitized in [protobuf, json] {
-            assert_eq!((sanitized.report().parsed_spans, sanitized.report().accepted_spans), (3, 2));
+            assert_eq!((sanitized.report().parsed_records, sanitized.report().accepted_records), (3, 2));
             let mut scanner = Scanner::new(plants.markers());
             scanner.bytes("sanitized message", sanitized.encoded());
             scanner.assert_clean();

@@ -50,37 +50,37 @@ impl Scrape {
         self.samples.iter().filter(|s| s.name == name).filter_map(|s| s.labels.get(label)).map(String::as_str).collect()
     }
 
-    /// Checks that nothing was lost without being counted: messages received = refused + parsed; spans parsed = dropped + accepted; for
-    /// every branch accepted = delivered + dropped + queued.
+    /// Checks that nothing was lost without being counted: messages received = refused + parsed; for every signal, records parsed = dropped +
+    /// accepted; for every signal and branch, accepted = delivered + dropped + queued.
     ///
     /// # Errors
     /// The equations that do not hold, with their numbers.
     pub fn conservation(&self) -> Result<(), String> {
         let total = |name: &str| self.sum(name, &[]);
-        let mut equations = vec![
-            (
-                "received messages = refused + parsed".to_owned(),
-                total("pooler_otel_received_messages_total"),
-                vec![total("pooler_otel_refused_messages_total"), total("pooler_otel_parsed_messages_total")],
-            ),
-            (
-                "parsed spans = dropped + accepted".to_owned(),
-                total("pooler_otel_parsed_spans_total"),
-                vec![total("pooler_otel_dropped_spans_total"), total("pooler_otel_accepted_spans_total")],
-            ),
-        ];
-        for branch in self.label_values("pooler_otel_branch_accepted_spans_total", "branch") {
-            let of = |name: &str| self.sum(name, &[("branch", branch)]);
-            let accepted = of("pooler_otel_branch_accepted_spans_total");
+        let mut equations = vec![(
+            "received messages = refused + parsed".to_owned(),
+            total("pooler_otel_received_messages_total"),
+            vec![total("pooler_otel_refused_messages_total"), total("pooler_otel_parsed_messages_total")],
+        )];
+        for signal in self.label_values("pooler_otel_parsed_records_total", "signal") {
+            let of = |name: &str| self.sum(name, &[("signal", signal)]);
             equations.push((
-                format!("{branch}: accepted = delivered + dropped + queued"),
-                accepted,
-                vec![
-                    of("pooler_otel_branch_delivered_spans_total"),
-                    of("pooler_otel_branch_dropped_spans_total"),
-                    of("pooler_otel_branch_queued_spans"),
-                ],
+                format!("{signal}: parsed = dropped + accepted"),
+                of("pooler_otel_parsed_records_total"),
+                vec![of("pooler_otel_dropped_records_total"), of("pooler_otel_accepted_records_total")],
             ));
+            for branch in self.label_values("pooler_otel_branch_accepted_records_total", "branch") {
+                let of = |name: &str| self.sum(name, &[("signal", signal), ("branch", branch)]);
+                equations.push((
+                    format!("{signal} to {branch}: accepted = delivered + dropped + queued"),
+                    of("pooler_otel_branch_accepted_records_total"),
+                    vec![
+                        of("pooler_otel_branch_delivered_records_total"),
+                        of("pooler_otel_branch_dropped_records_total"),
+                        of("pooler_otel_branch_queued_records"),
+                    ],
+                ));
+            }
         }
         let broken: Vec<String> = equations
             .iter()
@@ -150,23 +150,28 @@ mod tests {
         assert_eq!(scrape.count("a", &[]), 0);
     }
 
-    /// Guarantees: the check holds for a balanced account, and names each equation that does not hold.
+    /// Guarantees: the check holds for a balanced account, and names each equation that does not hold, also where two signals make up for
+    /// each other.
     #[test]
     fn a_loss_is_seen() {
-        let account = |queued: u32, refused: u32, parsed_spans: u32| {
+        let account = |queued: u32, refused: u32, parsed: u32, parsed_logs: u32| {
             Scrape::parse(&format!(
                 "pooler_otel_received_messages_total{{protocol=\"grpc\"}} 3\npooler_otel_received_messages_total{{protocol=\"http_json\"}} 2\n\
                  pooler_otel_refused_messages_total{{reason=\"malformed\"}} {refused}\npooler_otel_parsed_messages_total 4\n\
-                 pooler_otel_parsed_spans_total {parsed_spans}\npooler_otel_dropped_spans_total{{reason=\"invalid_id\"}} 2\n\
-                 pooler_otel_accepted_spans_total 8\n\
-                 pooler_otel_branch_accepted_spans_total{{branch=\"forward\"}} 8\npooler_otel_branch_delivered_spans_total{{branch=\"forward\"}} 4\n\
-                 pooler_otel_branch_dropped_spans_total{{branch=\"forward\",reason=\"rejected\"}} 1\n\
-                 pooler_otel_branch_queued_spans{{branch=\"forward\"}} {queued}\n"
+                 pooler_otel_parsed_records_total{{signal=\"traces\"}} {parsed}\npooler_otel_parsed_records_total{{signal=\"logs\"}} {parsed_logs}\n\
+                 pooler_otel_dropped_records_total{{signal=\"traces\",reason=\"invalid_id\"}} 2\n\
+                 pooler_otel_dropped_records_total{{signal=\"logs\",reason=\"no_destination\"}} 5\n\
+                 pooler_otel_accepted_records_total{{signal=\"traces\"}} 8\n\
+                 pooler_otel_branch_accepted_records_total{{signal=\"traces\",branch=\"forward\"}} 8\n\
+                 pooler_otel_branch_delivered_records_total{{signal=\"traces\",branch=\"forward\"}} 4\n\
+                 pooler_otel_branch_dropped_records_total{{signal=\"traces\",branch=\"forward\",reason=\"rejected\"}} 1\n\
+                 pooler_otel_branch_queued_records{{signal=\"traces\",branch=\"forward\"}} {queued}\n"
             ))
         };
-        assert_eq!(account(3, 1, 10).conservation(), Ok(()));
-        assert!(account(2, 1, 10).conservation().unwrap_err().contains("forward"));
-        assert!(account(3, 0, 10).conservation().unwrap_err().contains("messages"));
-        assert!(account(3, 1, 11).conservation().unwrap_err().contains("spans"));
+        assert_eq!(account(3, 1, 10, 5).conservation(), Ok(()));
+        assert!(account(2, 1, 10, 5).conservation().unwrap_err().contains("traces to forward"));
+        assert!(account(3, 0, 10, 5).conservation().unwrap_err().contains("messages"));
+        assert!(account(3, 1, 11, 5).conservation().unwrap_err().contains("traces: parsed"));
+        assert!(account(3, 1, 11, 4).conservation().unwrap_err().contains("logs: parsed"));
     }
 }

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 
+use bytes::{Buf as _, BufMut as _, Bytes};
 use flate2::{Compression, write::GzEncoder};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use tonic::codec::CompressionEncoding;
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
 
 use crate::DEADLINE;
 
@@ -120,6 +122,64 @@ pub fn grpc(
         let answer = tokio::time::timeout(DEADLINE, client.export(request)).await;
         answer.map_err(|_| tonic::Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
     })
+}
+
+/// Calls a method over gRPC with a message that is sent as it is, on a connection of its own. `address` is `host:port`.
+///
+/// # Errors
+/// The status with which the server answered, or `UNAVAILABLE` where it did not.
+pub fn grpc_bytes(address: &str, path: &'static str, message: Vec<u8>, compressed: bool) -> Result<Bytes, tonic::Status> {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let unavailable = |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
+        let mut client = tonic::client::Grpc::new(endpoint.connect().await.map_err(unavailable)?);
+        if compressed {
+            client = client.send_compressed(CompressionEncoding::Gzip);
+        }
+        client.ready().await.map_err(unavailable)?;
+        let request = tonic::Request::new(Bytes::from(message));
+        let answer = tokio::time::timeout(DEADLINE, client.unary(request, PathAndQuery::from_static(path), AsItIs)).await;
+        answer.map_err(|_| tonic::Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
+    })
+}
+
+/// Passes messages on as the bytes that they are.
+#[derive(Clone, Copy)]
+struct AsItIs;
+
+impl Codec for AsItIs {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for AsItIs {
+    type Item = Bytes;
+    type Error = tonic::Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), tonic::Status> {
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for AsItIs {
+    type Item = Bytes;
+    type Error = tonic::Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, tonic::Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
 }
 
 /// One HTTP/1.1 request on a connection of its own, so that none ever meets a connection that the server is about to close.

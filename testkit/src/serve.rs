@@ -96,7 +96,7 @@ impl Serve {
     }
 
     /// Waits until nothing is queued in any branch and every equation of [`Scrape::conservation`] holds: a scrape can come between two counts
-    /// of the same span.
+    /// of the same record.
     ///
     /// # Panics
     /// With the equations that still do not hold at the deadline.
@@ -104,10 +104,10 @@ impl Serve {
         let start = Instant::now();
         loop {
             let scrape = self.scrape();
-            let queued = scrape.count("pooler_otel_branch_queued_spans", &[]);
+            let queued = scrape.count("pooler_otel_branch_queued_records", &[]);
             match scrape.conservation() {
                 Ok(()) if queued == 0 => return,
-                result => assert!(start.elapsed() < DEADLINE, "{queued} spans are queued; {result:?}"),
+                result => assert!(start.elapsed() < DEADLINE, "{queued} records are queued; {result:?}"),
             }
             std::thread::sleep(POLL);
         }

@@ -24,8 +24,8 @@ fn delivered_and_dropped(serve: &Serve, reason: &str) -> (u64, u64) {
     let scrape = serve.scrape();
     let forward = ("branch", "forward");
     (
-        scrape.count("pooler_otel_branch_delivered_spans_total", &[forward]),
-        scrape.count("pooler_otel_branch_dropped_spans_total", &[forward, ("reason", reason)]),
+        scrape.count("pooler_otel_branch_delivered_records_total", &[forward]),
+        scrape.count("pooler_otel_branch_dropped_records_total", &[forward, ("reason", reason)]),
     )
 }
 
@@ -81,8 +81,8 @@ fn holds_nothing_up(protocol: &str) {
         export(&serve, &Row::numbered(number));
     }
     let scrape = serve.scrape();
-    assert_eq!(scrape.count("pooler_otel_branch_queued_spans", &[("branch", "forward")]), 20);
-    assert_eq!(scrape.count("pooler_otel_branch_delivered_spans_total", &[("branch", "store")]), 20);
+    assert_eq!(scrape.count("pooler_otel_branch_queued_records", &[("signal", "traces"), ("branch", "forward")]), 20);
+    assert_eq!(scrape.count("pooler_otel_branch_delivered_records_total", &[("branch", "store")]), 20);
     assert_eq!(scrape.conservation(), Ok(()));
     assert_eq!(serve.terminate().code(), Some(0));
 }

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use proptest::prelude::*;
 use prost::Message as _;
-use wire::{Error, otlp, validate, write};
+use wire::{Error, Field, Fields, otlp, validate, write};
 
 /// The field numbers that lead from the request to every message type, the way with most levels where there are several.
 const PATHS: &[&[u32]] = &[
@@ -244,5 +244,37 @@ proptest! {
             }
         }
         agree(&message).map_err(TestCaseError::fail)?;
+    }
+
+    /// Guarantees: the short cut gives the fields that the long way gives, or none.
+    #[test]
+    fn the_short_cut_gives_the_same_fields(
+        texts in prop::collection::vec((1..4_u32, 0..300_usize), 0..8),
+        damage in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+    ) {
+        let mut message = Vec::new();
+        for (number, length) in texts {
+            write::bytes_field(&mut message, number, &vec![7; length]);
+        }
+        if let Some((at, byte)) = damage.filter(|_| !message.is_empty()) {
+            let at = at.index(message.len());
+            message[at] = byte;
+        }
+        let (mut short, mut long) = (Fields::new(&message), Fields::new(&message));
+        loop {
+            // The tag of a text, bytes or a message in field 2.
+            while let Some((content, range)) = short.take_short(0x12) {
+                let expected = Field { number: 2, value: wire::Value::Bytes(content), start: range.start, end: range.end };
+                prop_assert_eq!(long.next(), Some(Ok(expected)));
+            }
+            let next = short.next();
+            prop_assert_eq!(&next, &long.next());
+            if next.is_none() {
+                break;
+            }
+        }
+        let all: Vec<_> = Fields::new(&message).collect();
+        let only = if let [Ok(field)] = all[..] { Some(field) } else { None };
+        prop_assert_eq!(Fields::new(&message).only(), only);
     }
 }

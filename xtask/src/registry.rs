@@ -1,11 +1,16 @@
 //! Reads the contract's registry: strict, no unknown keys, every name and reference checked, patterns expanded.
 
+mod metrics;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use regex::Regex;
 use serde::Deserialize;
+
+pub use metrics::{Metric, OtlpMetric};
+use metrics::{RawLockedMetric, RawMetric, RawRefinement};
 
 /// The registry after all checks, sorted by name.
 pub struct Registry {
@@ -15,6 +20,10 @@ pub struct Registry {
     pub spans: Vec<Span>,
     pub resource: Vec<(String, Level)>,
     pub metrics: Vec<Metric>,
+    /// Metrics that may arrive over OTLP, by name.
+    pub otlp_metrics: BTreeMap<String, OtlpMetric>,
+    /// Log records that may arrive, by event name.
+    pub events: BTreeMap<String, Event>,
 }
 
 pub struct Attribute {
@@ -64,13 +73,9 @@ pub enum Level {
     Optional,
 }
 
-pub struct Metric {
-    pub prometheus: String,
-    pub instrument: String,
-    pub unit: String,
+pub struct Event {
     pub brief: String,
-    pub labels: Vec<String>,
-    pub buckets: Vec<f64>,
+    pub attributes: BTreeMap<String, Level>,
 }
 
 // --- the files as written ---------------------------------------------------------------------------------------------------
@@ -80,7 +85,7 @@ struct Manifest {
     schema_url: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_field_names, reason = "the format's own name")]
 struct File {
@@ -93,6 +98,10 @@ struct File {
     spans: Vec<RawSpan>,
     #[serde(default)]
     metrics: Vec<RawMetric>,
+    #[serde(default)]
+    metric_refinements: Vec<RawRefinement>,
+    #[serde(default)]
+    events: Vec<RawEvent>,
 }
 
 #[derive(Deserialize)]
@@ -179,6 +188,7 @@ enum Cardinality {
 struct Lock {
     sources: BTreeMap<String, LockSource>,
     attributes: BTreeMap<String, RawLocked>,
+    metrics: BTreeMap<String, RawLockedMetric>,
 }
 
 #[derive(Deserialize)]
@@ -273,26 +283,14 @@ struct RawRecord {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawMetric {
+struct RawEvent {
     name: String,
-    instrument: String,
-    unit: String,
     #[serde(rename = "requirement_level")]
     _requirement_level: String,
     brief: String,
     #[serde(rename = "stability")]
     _stability: String,
-    annotations: Annotations<RawScrape>,
-    #[serde(default)]
     attributes: Vec<RawUse>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawScrape {
-    prometheus: String,
-    #[serde(default)]
-    buckets: Vec<f64>,
 }
 
 // --- reading ----------------------------------------------------------------------------------------------------------------
@@ -301,8 +299,7 @@ impl Registry {
     /// Reads and checks everything below `contract/`.
     pub fn read(contract: &Path) -> Result<Self> {
         let manifest: Manifest = yaml(&contract.join("registry/manifest.yaml"))?;
-        let mut file =
-            File { file_format: String::new(), attributes: vec![], attribute_groups: vec![], spans: vec![], metrics: vec![] };
+        let mut file = File::default();
         for name in ["attributes.yaml", "signals.yaml", "metrics.yaml"] {
             let part: File = yaml(&contract.join("registry").join(name))?;
             ensure!(part.file_format == "definition/2", "{name}: file_format is not definition/2");
@@ -310,6 +307,8 @@ impl Registry {
             file.attribute_groups.extend(part.attribute_groups);
             file.spans.extend(part.spans);
             file.metrics.extend(part.metrics);
+            file.metric_refinements.extend(part.metric_refinements);
+            file.events.extend(part.events);
         }
         let lock: Lock = yaml(&contract.join("upstream.lock.yaml"))?;
         let patterns: BTreeMap<String, String> = yaml(&contract.join("patterns.yaml"))?;
@@ -323,6 +322,9 @@ impl Registry {
             );
             let attribute = own_attribute(raw).with_context(|| key.clone())?;
             ensure!(attributes.insert(key.clone(), attribute).is_none(), "{key}: declared twice");
+        }
+        for (name, source) in lock.metrics.iter().map(|(name, raw)| (name, &raw.source)) {
+            ensure!(lock.sources.contains_key(source), "{name}: unknown source");
         }
         for (key, raw) in lock.attributes {
             ensure!(lock.sources.contains_key(&raw.source), "{key}: unknown source");
@@ -350,8 +352,19 @@ impl Registry {
                 attributes: resolve(&raw.attributes, &groups, &attributes, record.partial).with_context(|| raw.r#type.clone())?,
             });
         }
-        let metrics = file.metrics.into_iter().map(|raw| metric(raw, &attributes)).collect::<Result<_>>()?;
-        Ok(Self { schema_url: manifest.schema_url, attributes, spans, resource, metrics })
+        let mut events = BTreeMap::new();
+        for raw in file.events {
+            ensure!(raw.brief.ends_with('.'), "{}: the brief ends with a full stop", raw.name);
+            let attributes = resolve(&raw.attributes, &groups, &attributes, false).with_context(|| raw.name.clone())?;
+            ensure!(
+                events.insert(raw.name.clone(), Event { brief: raw.brief, attributes }).is_none(),
+                "{}: declared twice",
+                raw.name
+            );
+        }
+        let otlp_metrics = metrics::otlp_metrics(&file.metrics, file.metric_refinements, lock.metrics, &attributes)?;
+        let metrics = file.metrics.into_iter().map(|raw| metrics::metric(raw, &attributes)).collect::<Result<_>>()?;
+        Ok(Self { schema_url: manifest.schema_url, attributes, spans, resource, metrics, otlp_metrics, events })
     }
 }
 
@@ -560,34 +573,4 @@ fn level(level: Option<&RawLevel>) -> Result<Level> {
         None => Ok(Level::Optional),
         _ => bail!("unknown requirement level"),
     }
-}
-
-fn metric(raw: RawMetric, attributes: &BTreeMap<String, Attribute>) -> Result<Metric> {
-    let name = raw.name;
-    ensure!(raw.brief.ends_with('.'), "{name}: the brief ends with a full stop");
-    ensure!(["counter", "gauge", "histogram"].contains(&raw.instrument.as_str()), "{name}: instrument {}", raw.instrument);
-    ensure!(
-        (raw.instrument == "histogram") != raw.annotations.codex_pooler.buckets.is_empty(),
-        "{name}: buckets go with a histogram"
-    );
-    let prometheus = raw.annotations.codex_pooler.prometheus;
-    ensure!((raw.instrument == "counter") == prometheus.ends_with("_total"), "{name}: _total goes with a counter");
-    ensure!(prometheus.starts_with(&name.replace('.', "_")), "{name}: the Prometheus name does not start with it");
-    let mut labels = Vec::new();
-    for item in raw.attributes {
-        let key = item.r#ref.with_context(|| format!("{name}: a metric uses attributes by ref"))?;
-        let attribute = attributes.get(&key).with_context(|| format!("{name}: no attribute {key}"))?;
-        ensure!(attribute.bounded, "{name}: {key} is unbounded and cannot be a label");
-        let label = attribute.label.clone().with_context(|| format!("{name}: {key} has no label"))?;
-        ensure!(!labels.contains(&label), "{name}: two labels are called {label}");
-        labels.push(label);
-    }
-    Ok(Metric {
-        prometheus,
-        instrument: raw.instrument,
-        unit: raw.unit,
-        brief: raw.brief,
-        labels,
-        buckets: raw.annotations.codex_pooler.buckets,
-    })
 }

@@ -55,19 +55,30 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let metrics = server.metrics();
 
     // The parts end one after the other: first what sends, then the server, then the folder.
-    let stop = until(args.duration);
+    let (stopper, stop) = until(args.duration);
     let (stop_server, server_stopped) = watch::channel(false);
     let server = tokio::spawn(server.run(server_stopped));
     let broken = tokio::spawn(broken_client::run(addresses.otlp_http, stop.clone()));
     let pooler = tokio::spawn(pooler::run(addresses.otlp_grpc, args.rate, args.seed, stop.clone()));
     let shown = screen::run(&addresses, &metrics, stop).await;
+    // A screen that cannot be shown any more, for instance because its reader has seen enough, ends the demo, too.
+    stopper.send_replace(true);
 
     pooler.await.context("the simulated pooler failed")??;
     broken.await.context("the broken client failed")??;
     stop_server.send_replace(true);
     server.await.context("the server failed")??;
     folder.close().context("cannot remove the temporary folder")?;
-    shown
+    match shown {
+        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) => {
+            Ok(())
+        }
+        Err(error) => Err(error),
+        Ok(()) => {
+            println!("The demo has ended; its data is deleted.");
+            Ok(())
+        }
+    }
 }
 
 fn addresses(server: &Server) -> anyhow::Result<Addresses> {
@@ -82,9 +93,10 @@ fn addresses(server: &Server) -> anyhow::Result<Addresses> {
     })
 }
 
-/// True at Ctrl-C, or after the duration.
-fn until(duration: Option<Duration>) -> watch::Receiver<bool> {
+/// True at Ctrl-C, after the duration, or when the sender says so.
+fn until(duration: Option<Duration>) -> (watch::Sender<bool>, watch::Receiver<bool>) {
     let (sender, receiver) = watch::channel(false);
+    let stopper = sender.clone();
     let mut signal = stop::on_signal();
     tokio::spawn(async move {
         let timeout = async {
@@ -99,5 +111,5 @@ fn until(duration: Option<Duration>) -> watch::Receiver<bool> {
         }
         sender.send_replace(true);
     });
-    receiver
+    (stopper, receiver)
 }

@@ -89,7 +89,7 @@ async fn live(exporter: Exporter, plan: Plan) {
         exporter.record(&lifecycle);
         return;
     };
-    let request = exporter.admit(lifecycle.admission.clone());
+    let request = exporter.admit(lifecycle.admission.clone()).dispatch();
     for attempt in lifecycle.attempts {
         until(attempt.started_at).await;
         let attempt_end = attempt.end.clone();
@@ -101,12 +101,10 @@ async fn live(exporter: Exporter, plan: Plan) {
     }
     until(end.at).await;
     request.settle(lifecycle.settlement);
-    let recorded = request.finish(end);
+    let mut finished = request.finish(end);
     if let Some(settlement) = late_usage {
         tokio::time::sleep(LATE_USAGE_AFTER).await;
-        let mut corrected = recorded.clone();
-        corrected.settlement = settlement;
-        exporter.correct(&recorded, &corrected, 1);
+        finished.settle(settlement);
     }
 }
 

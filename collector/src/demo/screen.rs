@@ -1,7 +1,8 @@
 //! The demo's screen: the latest requests, the latest ones that did not succeed, what was stripped, and what to do next. Everything comes back
-//! from the Tempo API. On a terminal the screen is redrawn; elsewhere it is printed now and then, and once more at the end.
+//! from the Tempo API. On a terminal the screen is redrawn and fits it; elsewhere it is printed now and then, and once more at the end.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 
 use super::Addresses;
 use crate::cli::{Cli, Command};
-use crate::requests::{Client, Row, query, table, terminal_width};
+use crate::requests::{Client, Row, is_narrow, query, table, terminal_size};
 use crate::serve::metrics::Metrics;
 use crate::stop::stopped;
 
@@ -18,39 +19,49 @@ use crate::stop::stopped;
 const REFRESH: Duration = Duration::from_secs(1);
 /// Pause between two screens where there is no terminal to redraw.
 const PRINT_EVERY: Duration = Duration::from_secs(10);
-/// Latest requests on the screen.
-const LATEST_ROWS: u32 = 10;
+/// Latest requests on a screen that has no height.
+const LATEST_ROWS: usize = 12;
+/// Latest requests on the smallest screen.
+const LEAST_ROWS: usize = 3;
 /// Latest requests of each other status.
-const OTHER_ROWS: u32 = 2;
+const OTHER_ROWS: usize = 1;
 /// The statuses that are looked for besides, since most requests succeed.
 const OTHER_STATUSES: [&str; 3] = ["failed", "rejected", "cancelled"];
 
 /// Shows until `stop`.
 pub async fn run(addresses: &Addresses, metrics: &Arc<Metrics>, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let client = Client::new(&format!("http://{}", addresses.tempo), None)?;
-    let width = terminal_width();
-    let colours = width.is_some() && std::env::var_os("NO_COLOR").is_none();
+    let terminal = terminal_size().is_some();
+    let colours = terminal && std::env::var_os("NO_COLOR").is_none();
     let mut printed = Instant::now();
     loop {
         let ending = *stop.borrow();
-        if width.is_some() || ending || printed.elapsed() >= PRINT_EVERY {
+        if terminal || ending || printed.elapsed() >= PRINT_EVERY {
             printed = Instant::now();
-            let latest = search(&client, &[], LATEST_ROWS).await?;
+            let size = terminal_size();
             let mut others = Vec::new();
             for status in OTHER_STATUSES {
                 others.extend(search(&client, &["--status", status], OTHER_ROWS).await?);
             }
-            let screen = screen(&latest, &others, metrics, addresses, colours, terminal_width());
+            others.sort_by_key(|row| std::cmp::Reverse(row.start_unix_ns));
+            let below = below(&others, metrics, addresses, colours, size);
+            let latest = search(&client, &[], rows_above(&below, size)).await?;
+            let screen = above(&latest, colours, size) + &below;
             let mut out = std::io::stdout().lock();
-            if std::io::stdout().is_terminal() {
-                // Home, the text, and whatever is left below it is cleared: no flicker.
-                write!(out, "\x1b[H{}\x1b[J", screen.replace('\n', "\x1b[K\n"))?;
-            } else {
-                writeln!(out, "{screen}")?;
+            match size {
+                // Home, as many lines as there are, and whatever is left below them is cleared: no flicker, and nothing scrolls.
+                Some((_, height)) => {
+                    let lines: Vec<String> = screen.lines().take(height).map(|line| format!("{line}\x1b[K")).collect();
+                    write!(out, "\x1b[H{}\x1b[J", lines.join("\r\n"))?;
+                }
+                None => writeln!(out, "{screen}")?,
             }
             out.flush()?;
         }
         if ending {
+            if terminal {
+                println!();
+            }
             return Ok(());
         }
         tokio::select! {
@@ -61,7 +72,7 @@ pub async fn run(addresses: &Addresses, metrics: &Arc<Metrics>, mut stop: watch:
 }
 
 /// What `pooler-otel requests` finds with these arguments.
-async fn search(client: &Client, arguments: &[&str], rows: u32) -> anyhow::Result<Vec<Row>> {
+async fn search(client: &Client, arguments: &[&str], rows: usize) -> anyhow::Result<Vec<Row>> {
     let limit = rows.to_string();
     let command = ["pooler-otel", "requests", "--limit", &limit];
     let cli = Cli::try_parse_from(command.iter().chain(arguments))?;
@@ -69,36 +80,60 @@ async fn search(client: &Client, arguments: &[&str], rows: u32) -> anyhow::Resul
     client.search(&query(&args, jiff::Timestamp::now()).0).await
 }
 
-fn screen(
-    latest: &[Row],
-    others: &[Row],
-    metrics: &Metrics,
-    addresses: &Addresses,
-    colours: bool,
-    width: Option<usize>,
-) -> String {
-    let bold = |text: &str| if colours { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
-    let stripped = metrics.stripped();
-    let total: u64 = stripped.iter().map(|(_, _, fields)| fields).sum();
-    let mut text = format!(
-        "{}  a simulated pooler sends over OTLP; a broken client sends prompts, keys and addresses now and then\n\n",
-        bold("pooler-otel demo")
-    );
-    text.push_str(&table(latest, colours, width));
-    text.push_str(&format!("\n{}\n", bold("Latest that did not succeed")));
-    text.push_str(&table(others, colours, width));
-    text.push_str(&format!("\n{}\n", bold(&format!("{total} forbidden fields stripped"))));
-    for (place, reason, fields) in stripped {
-        text.push_str(&format!("  {fields:>6}  {} ({})\n", place.replace('_', " "), reason.replace('_', " ")));
+/// How many requests fit above the rest.
+fn rows_above(below: &str, size: Option<(usize, usize)>) -> usize {
+    let Some((width, height)) = size else { return LATEST_ROWS };
+    let lines_a_row = if is_narrow(Some(width)) { 2 } else { 1 };
+    // The title, an empty line, and the table's head.
+    let free = height.saturating_sub(below.lines().count() + 2 + lines_a_row);
+    (free / lines_a_row).clamp(LEAST_ROWS, 50)
+}
+
+fn bold(text: &str, colours: bool) -> String {
+    if colours { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+fn above(latest: &[Row], colours: bool, size: Option<(usize, usize)>) -> String {
+    format!(
+        "{}: a simulated pooler, and a broken client that sends what it must not\n\n{}",
+        bold("pooler-otel demo", colours),
+        table(latest, colours, size.map(|(width, _)| width))
+    )
+}
+
+fn below(others: &[Row], metrics: &Metrics, addresses: &Addresses, colours: bool, size: Option<(usize, usize)>) -> String {
+    let mut text = String::new();
+    if !others.is_empty() {
+        text.push_str(&format!("\n{}\n", bold("The latest failed, rejected and cancelled ones", colours)));
+        text.push_str(&table(others, colours, size.map(|(width, _)| width)));
     }
+    text.push_str(&format!("\n{}\n", stripped(metrics, colours)));
     let Addresses { tempo, metrics, otlp_grpc, otlp_http } = addresses;
     text.push_str(&format!(
-        "\n{}\n  request log   cargo run --release -- requests --url http://{tempo} --status failed,rejected\n  \
-         one request   cargo run --release -- requests --url http://{tempo} --id {}\n  \
-         Grafana       Tempo data source http://{tempo}, Prometheus scraping http://{metrics}/metrics; dashboards/grafana/request-logs.json\n  \
-         your spans    OTLP/gRPC {otlp_grpc}, OTLP/HTTP http://{otlp_http}\n  Ctrl-C ends the demo and deletes its data\n",
-        bold("What to do next"),
-        latest.first().map_or("<row id>", |row| row.short_id()),
+        "\n{}\n  cargo run --release -- requests --url http://{tempo} --status failed,rejected\n  \
+         cargo run --release -- requests --url http://{tempo} --id {}\n  \
+         Grafana: Tempo data source http://{tempo}, dashboard dashboards/grafana/request-logs.json\n  \
+         Prometheus: scrape http://{metrics}/metrics; your own spans: OTLP {otlp_grpc} (gRPC), http://{otlp_http}\n  \
+         Ctrl-C ends the demo and deletes its data\n",
+        bold("What to do next, in another terminal", colours),
+        others.first().map_or("<row id>", Row::short_id),
     ));
     text
+}
+
+/// One line that says how much was stripped, and where it was; the broken client puts prompts, model output, keys, e-mail and IP addresses there.
+fn stripped(metrics: &Metrics, colours: bool) -> String {
+    let mut places: BTreeMap<String, u64> = BTreeMap::new();
+    for (place, _, fields) in metrics.stripped() {
+        *places.entry(place.replace('_', " ")).or_default() += fields;
+    }
+    let total: u64 = places.values().sum();
+    let mut sorted: Vec<(String, u64)> = places.into_iter().collect();
+    sorted.sort_by_key(|(_, fields)| std::cmp::Reverse(*fields));
+    let list: Vec<String> = sorted.iter().map(|(place, fields)| format!("{fields} {place}")).collect();
+    format!(
+        "{}: prompts, outputs, keys, e-mail and IP addresses, in\n  {}",
+        bold(&format!("{total} forbidden fields stripped"), colours),
+        list.join(", ")
+    )
 }

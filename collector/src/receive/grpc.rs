@@ -1,69 +1,57 @@
-//! OTLP/gRPC: `TraceService/Export`, with the message taken as bytes.
+//! OTLP/gRPC: `Export` of the three services, with the message taken as bytes.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
+use axum::extract::{Request as HttpRequest, State};
+use axum::{Router, routing::any};
 use bytes::Bytes;
-use contract::{Protocol, Refusal};
-use prost::Message as _;
+use contract::{Protocol, Refusal, Signal};
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::server::{Grpc, UnaryService};
+use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
 use super::raw_codec::RawCodec;
-use super::{MAX_MESSAGE_BYTES, RETRY_AFTER};
-use crate::serve::pipeline::{Pipeline, export_response};
+use super::{MAX_MESSAGE_BYTES, RETRY_AFTER, answer, grpc_path};
+use crate::serve::pipeline::Pipeline;
 
-/// The service. Cloning shares the pipeline.
-#[derive(Clone)]
-pub struct TraceService {
-    pipeline: Arc<Pipeline>,
+/// The receiver's routes, which hand every message to the pipeline.
+pub fn routes(pipeline: Arc<Pipeline>) -> Routes {
+    let mut router = Router::new().fallback(unsupported);
+    for signal in Signal::ALL {
+        router = router.route(grpc_path(*signal), any(|State(pipeline), request| uncancelled(*signal, pipeline, request)));
+    }
+    router.with_state(pipeline).into()
 }
 
-impl TraceService {
-    /// A service that hands every message to the pipeline.
-    pub fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline }
-    }
+/// A sender that leaves cancels its call. The work goes on all the same: a message that is half way into the store must be counted and passed on.
+async fn uncancelled(signal: Signal, pipeline: Arc<Pipeline>, request: HttpRequest) -> http::Response<Body> {
+    let done = tokio::spawn(export(signal, pipeline, request)).await;
+    done.unwrap_or_else(|_| Status::internal("internal error").into_http())
 }
 
-impl NamedService for TraceService {
-    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: HttpRequest) -> http::Response<Body> {
+    pipeline.metrics().received(Protocol::Grpc);
+    let _turn = pipeline.turn_to_receive().await;
+    let reached = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut grpc = Grpc::new(RawCodec)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .apply_max_message_size_config(Some(MAX_MESSAGE_BYTES), None);
+    let export = Export { signal, pipeline: Arc::clone(&pipeline), reached: Arc::clone(&reached) };
+    let mut response = grpc.unary(export, request).await;
+    if !reached.load(std::sync::atomic::Ordering::Acquire) {
+        pipeline.metrics().refused(refusal_of(&mut response));
+    }
+    response
 }
 
-impl tower_service::Service<http::Request<Body>> for TraceService {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let pipeline = Arc::clone(&self.pipeline);
-        Box::pin(async move {
-            pipeline.metrics().received(Protocol::Grpc);
-            if request.uri().path() != "/opentelemetry.proto.collector.trace.v1.TraceService/Export" {
-                pipeline.metrics().refused(Refusal::Unsupported);
-                return Ok(Status::unimplemented("this server takes TraceService/Export").into_http());
-            }
-            let reached = Arc::new(std::sync::atomic::AtomicBool::new(false));
-            let mut grpc = Grpc::new(RawCodec)
-                .accept_compressed(CompressionEncoding::Gzip)
-                .apply_max_message_size_config(Some(MAX_MESSAGE_BYTES), None);
-            let export = Export { pipeline: Arc::clone(&pipeline), reached: Arc::clone(&reached) };
-            let mut response = grpc.unary(export, request).await;
-            if !reached.load(std::sync::atomic::Ordering::Acquire) {
-                pipeline.metrics().refused(refusal_of(&mut response));
-            }
-            Ok(response)
-        })
-    }
+async fn unsupported(State(pipeline): State<Arc<Pipeline>>) -> http::Response<Body> {
+    pipeline.metrics().received(Protocol::Grpc);
+    pipeline.metrics().refused(Refusal::Unsupported);
+    Status::unimplemented("this server takes Export of TraceService, LogsService and MetricsService").into_http()
 }
 
 /// Why tonic refused a message before the pipeline saw it. tonic answers an oversized message with `OUT_OF_RANGE`, which OTLP clients retry for
@@ -82,6 +70,7 @@ fn refusal_of(response: &mut http::Response<Body>) -> Refusal {
 
 /// One call.
 struct Export {
+    signal: Signal,
     pipeline: Arc<Pipeline>,
     /// Set when the message got as far as the pipeline, which then accounts for it.
     reached: Arc<std::sync::atomic::AtomicBool>,
@@ -93,10 +82,10 @@ impl UnaryService<Bytes> for Export {
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         self.reached.store(true, std::sync::atomic::Ordering::Release);
-        let pipeline = Arc::clone(&self.pipeline);
+        let (signal, pipeline) = (self.signal, Arc::clone(&self.pipeline));
         Box::pin(async move {
-            match pipeline.accept(Protocol::Grpc, request.into_inner()).await {
-                Ok(report) => Ok(Response::new(export_response(&report).encode_to_vec().into())),
+            match pipeline.accept(signal, Protocol::Grpc, request.into_inner()).await {
+                Ok(report) => Ok(Response::new(answer::accepted(signal, Protocol::Grpc, &report).into())),
                 Err(refusal) => Err(status(refusal)),
             }
         })
@@ -105,7 +94,7 @@ impl UnaryService<Bytes> for Export {
 
 /// The gRPC answer to a refused message, by OTLP's table of what a client may try again.
 fn status(refusal: Refusal) -> Status {
-    let text = crate::serve::pipeline::refusal_text(refusal);
+    let text = answer::refusal_text(refusal);
     match refusal {
         Refusal::TooLarge => Status::new(Code::ResourceExhausted, text),
         Refusal::Malformed => Status::new(Code::InvalidArgument, text),

@@ -1,4 +1,4 @@
-//! OTLP/HTTP: `POST /v1/traces` in protobuf or JSON, plain or gzip.
+//! OTLP/HTTP: `POST /v1/traces`, `/v1/logs` and `/v1/metrics` in protobuf or JSON, plain or gzip.
 
 use std::sync::Arc;
 
@@ -6,31 +6,41 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Router, routing::post};
-use contract::{Protocol, Refusal};
+use contract::{Protocol, Refusal, Signal};
 use http::{HeaderMap, StatusCode, header};
-use sanitizer::Report;
 
 use super::body::{self, Encoding};
-use super::{MAX_MESSAGE_BYTES, RETRY_AFTER};
-use crate::serve::pipeline::{Pipeline, export_response, refusal_text};
+use super::{MAX_MESSAGE_BYTES, RETRY_AFTER, answer, http_path};
+use crate::serve::pipeline::Pipeline;
 
 /// The receiver's routes.
 pub fn router(pipeline: Arc<Pipeline>) -> Router {
-    Router::new().route("/v1/traces", post(traces)).fallback(unsupported).with_state(pipeline)
+    let mut router = Router::new().fallback(unsupported);
+    for signal in Signal::ALL {
+        router = router.route(http_path(*signal), post(|State(pipeline), request| uncancelled(*signal, pipeline, request)));
+    }
+    router.with_state(pipeline)
 }
 
-async fn traces(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
+/// A sender that leaves cancels its request. The work goes on all the same: a message that is half way into the store must be counted and
+/// passed on.
+async fn uncancelled(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Response {
+    let done = tokio::spawn(export(signal, pipeline, request)).await;
+    done.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let protocol = protocol(&head.headers);
     // A message of an unknown type has arrived all the same, and is counted as the default one.
     pipeline.metrics().received(protocol.unwrap_or(Protocol::HttpProtobuf));
     let message = match (protocol, encoding(&head.headers)) {
-        (Some(protocol), Some(encoding)) => read(body, encoding).await.map(|message| (protocol, message)),
+        (Some(protocol), Some(encoding)) => read(&pipeline, body, encoding).await.map(|message| (protocol, message)),
         _ => Err(Refusal::Unsupported),
     };
     match message {
-        Ok((protocol, message)) => match pipeline.accept(protocol, message).await {
-            Ok(report) => accepted(protocol, &report),
+        Ok((protocol, message)) => match pipeline.accept(signal, protocol, message).await {
+            Ok(report) => reply(protocol, StatusCode::OK, answer::accepted(signal, protocol, &report)),
             Err(refusal) => refuse(protocol, refusal),
         },
         Err(refusal) => {
@@ -44,11 +54,12 @@ async fn unsupported(State(pipeline): State<Arc<Pipeline>>, request: Request) ->
     let protocol = protocol(request.headers()).unwrap_or(Protocol::HttpJson);
     pipeline.metrics().received(protocol);
     pipeline.metrics().refused(Refusal::Unsupported);
-    let status = Status { code: 12, message: "this server takes POST /v1/traces".to_owned() };
-    answer(protocol, StatusCode::NOT_FOUND, &status)
+    let status = Status { code: 12, message: "this server takes POST /v1/traces, /v1/logs and /v1/metrics".to_owned() };
+    reply(protocol, StatusCode::NOT_FOUND, answer::encode(protocol, &status))
 }
 
-async fn read(body: Body, encoding: Encoding) -> Result<bytes::Bytes, Refusal> {
+async fn read(pipeline: &Pipeline, body: Body, encoding: Encoding) -> Result<bytes::Bytes, Refusal> {
+    let _turn = pipeline.turn_to_receive().await;
     let body = body::read(body).await?;
     if encoding == Encoding::Identity {
         return Ok(body);
@@ -92,33 +103,21 @@ fn refuse(protocol: Protocol, refusal: Refusal) -> Response {
         Refusal::Unsupported => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 12),
         Refusal::Overloaded | Refusal::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, 14),
     };
-    let mut response = answer(protocol, http, &Status { code: grpc, message: refusal_text(refusal).to_owned() });
+    let status = Status { code: grpc, message: answer::refusal_text(refusal).to_owned() };
+    let mut response = reply(protocol, http, answer::encode(protocol, &status));
     if http == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER.as_secs().into());
     }
     response
 }
 
-/// The answer to a message that was taken. In JSON, full success is an empty object: OTLP wants the partial success left out, not null.
-fn accepted(protocol: Protocol, report: &Report) -> Response {
-    let response = export_response(report);
-    if protocol == Protocol::HttpJson && response.partial_success.is_none() {
-        return ([(header::CONTENT_TYPE, "application/json")], "{}").into_response();
-    }
-    answer(protocol, StatusCode::OK, &response)
-}
-
 /// A body in the type in which the request came.
-fn answer<T: prost::Message + serde::Serialize>(protocol: Protocol, status: StatusCode, message: &T) -> Response {
-    match protocol {
-        Protocol::HttpJson => match serde_json::to_vec(message) {
-            Ok(json) => (status, [(header::CONTENT_TYPE, "application/json")], json).into_response(),
-            Err(_) => status.into_response(),
-        },
-        Protocol::Grpc | Protocol::HttpProtobuf => {
-            (status, [(header::CONTENT_TYPE, "application/x-protobuf")], message.encode_to_vec()).into_response()
-        }
-    }
+fn reply(protocol: Protocol, status: StatusCode, body: Vec<u8>) -> Response {
+    let content_type = match protocol {
+        Protocol::HttpJson => "application/json",
+        Protocol::Grpc | Protocol::HttpProtobuf => "application/x-protobuf",
+    };
+    (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
 const _: () = assert!(MAX_MESSAGE_BYTES <= u32::MAX as usize, "gRPC frames carry a length of 32 bits");

@@ -19,12 +19,23 @@ pub const COLUMNS: &[&str] = &[
     attr::TEXT_ERRORS,
 ];
 
-/// What is selected besides, for `--format json` and for the marks of the table.
+/// What is selected besides, for `--format json` and for the marks of the table: always the same, whatever is filtered by.
 const DETAILS: &[&str] = &[
     attr::REQUEST_ID,
     attr::REQUEST_CORRELATION_ID,
     attr::REQUEST_OUTCOME,
+    attr::POOL_SLUG,
     attr::POOL_NAME,
+    attr::UPSTREAM_ACCOUNT_LABEL,
+    attr::UPSTREAM_PLAN_FAMILY,
+    attr::API_KEY_LABEL,
+    attr::API_KEY_PREFIX,
+    attr::REQUEST_MODEL,
+    attr::REQUEST_TRANSPORT,
+    attr::REQUEST_ROUTE_CLASS,
+    attr::REASONING_EFFORT_EFFECTIVE,
+    attr::SERVICE_TIER_ACTUAL,
+    attr::HTTP_ROUTE,
     attr::REQUEST_RETRY_COUNT,
     attr::REQUEST_LATENCY_MS,
     attr::ERROR_CODE,

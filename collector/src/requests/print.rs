@@ -15,10 +15,15 @@ const HEADS: [&str; 9] =
     ["STATUS", "TIME (UTC) AND ID", "UPSTREAM ACCOUNT", "PLAN", "MODEL / API KEY", "TRANSPORT", "ROUTE", "USAGE", "ERRORS"];
 /// Space between two columns.
 const GAP: &str = "  ";
-/// A column is not cut below this width: what is left of it would say nothing.
-const MIN_COLUMN: usize = 8;
-/// The first columns, status and time with id, are never cut: whoever is looking for a request looks for these.
-const WHOLE_COLUMNS: usize = 2;
+/// Before the second line of a row.
+const INDENT: &str = "    ";
+/// The column that is coloured.
+const STATUS_COLUMN: usize = 0;
+
+/// How the columns stand: all of them on one line, or on two where the terminal is narrow. Each line is given by the numbers of its columns, and
+/// for each the least width at which it still says something. What an operator reads first is on the first line.
+const WIDE: &[&[(usize, usize)]] = &[&[(0, 14), (1, 28), (2, 20), (3, 6), (4, 24), (5, 12), (6, 30), (7, 30), (8, 28)]];
+const NARROW: &[&[(usize, usize)]] = &[&[(0, 14), (1, 28), (2, 14), (7, 17), (8, 16)], &[(6, 24), (4, 20), (3, 6), (5, 8)]];
 
 /// One row of the request log, as a Tempo API returned it.
 #[derive(Clone, Debug)]
@@ -36,9 +41,12 @@ impl Row {
         self.attributes.get(key).and_then(Value::as_str).unwrap_or(DASH)
     }
 
-    /// The first eight characters of the row id.
+    /// The first eight characters of the row id; a sender that composed none has given its id as the trace id.
     pub fn short_id(&self) -> &str {
-        self.text(attr::TEXT_ID)
+        match self.text(attr::TEXT_ID) {
+            DASH => display::short_id(&self.trace_id),
+            id => id,
+        }
     }
 
     fn time(&self) -> String {
@@ -50,10 +58,14 @@ impl Row {
         RequestStatus::parse(self.text(attr::REQUEST_STATUS)).unwrap_or(RequestStatus::Other)
     }
 
+    fn retries(&self) -> i64 {
+        self.attributes.get(attr::REQUEST_RETRY_COUNT).and_then(Value::as_i64).unwrap_or(0)
+    }
+
     /// The nine cells. The short id stands with the time, a mark for retries with the status.
     fn cells(&self) -> [String; 9] {
         let status = self.status();
-        let retries = self.attributes.get(attr::REQUEST_RETRY_COUNT).and_then(Value::as_i64).unwrap_or(0);
+        let retries = self.retries();
         let mark = if retries > 0 { format!(" ↻{retries}") } else { String::new() };
         [
             format!("{} {}{mark}", display::status_symbol(status), display::status_label(status)),
@@ -99,7 +111,7 @@ pub fn print(rows: &[Row], format: Format) -> anyhow::Result<()> {
         }
         Format::Table => {
             let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            table(rows, colours, terminal_width())
+            table(rows, colours, terminal_size().map(|(width, _)| width))
         }
         Format::Json => format!("{:#}\n", Value::Array(rows.iter().map(Row::json).collect())),
         Format::Csv => csv(rows),
@@ -111,52 +123,69 @@ pub fn print(rows: &[Row], format: Format) -> anyhow::Result<()> {
     }
 }
 
-/// Columns of the terminal that standard output is, if it is one.
-pub fn terminal_width() -> Option<usize> {
-    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0))
+/// Columns and lines of the terminal that standard output is, if it is one.
+pub fn terminal_size() -> Option<(usize, usize)> {
+    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, height)| (usize::from(width.0), usize::from(height.0)))
 }
 
-/// The table, each column as wide as its widest cell. Where the whole is wider than `width`, the widest columns are cut.
+/// Whether a table for a terminal of this width has two lines a row.
+pub fn is_narrow(width: Option<usize>) -> bool {
+    width.is_some_and(|width| width < least_width(WIDE[0]))
+}
+
+fn least_width(columns: &[(usize, usize)]) -> usize {
+    columns.iter().map(|(_, least)| least).sum::<usize>() + GAP.len() * (columns.len() - 1)
+}
+
+/// The table, each column as wide as its widest cell; where that is wider than `width`, the widest columns are cut.
 pub fn table(rows: &[Row], colours: bool, width: Option<usize>) -> String {
-    let cells: Vec<[String; 9]> = rows.iter().map(Row::cells).collect();
-    let mut widths = HEADS.map(UnicodeWidthStr::width);
-    for row in &cells {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.width());
-        }
-    }
-    fit(&mut widths, width);
-    let line = |row: &[&str; 9], colour: Option<&str>| {
-        let mut line = String::new();
-        for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
-            let cell = cut(cell, width);
-            let padding = " ".repeat(width - cell.width());
-            match colour {
-                Some(colour) if at == 0 => line.push_str(&format!("\x1b[{colour}m{cell}\x1b[0m{padding}{GAP}")),
-                _ => line.push_str(&format!("{cell}{padding}{GAP}")),
+    let mut lines: Vec<[String; 9]> = vec![HEADS.map(str::to_owned)];
+    lines.extend(rows.iter().map(Row::cells));
+    let layout = if is_narrow(width) { NARROW } else { WIDE };
+    let indents = ["", INDENT];
+    let widths: Vec<Vec<usize>> = layout
+        .iter()
+        .zip(indents)
+        .map(|(columns, indent)| fit(columns, &lines, width.map(|width| width.saturating_sub(indent.len()))))
+        .collect();
+    let mut text = String::new();
+    for (at, cells) in lines.iter().enumerate() {
+        let colour = if at == 0 { "1" } else { colour(rows[at - 1].status()) };
+        for ((columns, widths), indent) in layout.iter().zip(&widths).zip(indents) {
+            let mut line = indent.to_owned();
+            for ((column, _), width) in columns.iter().zip(widths) {
+                let cell = cut(&cells[*column], *width);
+                let padding = " ".repeat(width.saturating_sub(cell.width()));
+                if colours && *column == STATUS_COLUMN {
+                    line.push_str(&format!("\x1b[{colour}m{cell}\x1b[0m{padding}{GAP}"));
+                } else {
+                    line.push_str(&format!("{cell}{padding}{GAP}"));
+                }
             }
+            text.push_str(line.trim_end());
+            text.push('\n');
         }
-        line.truncate(line.trim_end().len());
-        line + "\n"
-    };
-    let mut text = line(&HEADS, colours.then_some("1"));
-    for (row, cells) in rows.iter().zip(&cells) {
-        let colour = colours.then(|| colour(row.status()));
-        text.push_str(&line(&cells.each_ref().map(String::as_str), colour));
     }
     text
 }
 
-/// Narrows the widest columns until the table fits, but none below [`MIN_COLUMN`].
-fn fit(widths: &mut [usize; 9], available: Option<usize>) {
-    let Some(available) = available else { return };
-    let gaps = GAP.len() * (widths.len() - 1);
+/// Widths for some columns: as wide as their widest cells, and where that is too much, first whatever is furthest above its least width is cut,
+/// then whatever is widest.
+fn fit(columns: &[(usize, usize)], lines: &[[String; 9]], available: Option<usize>) -> Vec<usize> {
+    let widest = |column: usize| lines.iter().map(|cells| cells[column].width()).max().unwrap_or(0);
+    let mut widths: Vec<usize> = columns.iter().map(|(column, _)| widest(*column)).collect();
+    let Some(available) = available else { return widths };
+    let gaps = GAP.len() * (columns.len() - 1);
     while widths.iter().sum::<usize>() + gaps > available {
-        match widths[WHOLE_COLUMNS..].iter_mut().max() {
-            Some(widest) if *widest > MIN_COLUMN => *widest -= 1,
-            _ => return,
+        let excess = |at: &usize| widths[*at].saturating_sub(columns[*at].1);
+        let Some(at) = (0..widths.len()).max_by_key(excess) else { break };
+        let at = if excess(&at) > 0 { at } else { (0..widths.len()).max_by_key(|at| widths[*at]).unwrap_or(at) };
+        if widths[at] <= 1 {
+            break;
         }
+        widths[at] -= 1;
     }
+    widths
 }
 
 /// A cell in so many columns. A longer one loses its middle: both ends say more, such as a route and its latency.
@@ -174,9 +203,9 @@ fn cut(cell: &str, width: usize) -> String {
         }
         taken
     };
-    let head_room = (width - 1) / 2;
+    let head_room = width / 2;
     let head = take(&mut cell.chars(), head_room);
-    let tail: String = take(&mut cell.chars().rev(), width - 1 - head_room).chars().rev().collect();
+    let tail: String = take(&mut cell.chars().rev(), width.saturating_sub(1 + head_room)).chars().rev().collect();
     format!("{head}…{tail}")
 }
 
@@ -191,15 +220,14 @@ const fn colour(status: RequestStatus) -> &'static str {
     }
 }
 
-/// The nine columns, and the ids, as RFC 4180 has them.
+/// The columns and the ids, as RFC 4180 has them. The time is in a form that spreadsheets read.
 fn csv(rows: &[Row]) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    let mut text = String::from("time,trace_id,");
-    text.push_str(&COLUMNS.join(","));
-    text.push_str("\r\n");
+    let mut text = String::from("time,trace_id,status,id,account,plan,model,transport,route,usage,errors,retries\r\n");
     for row in rows {
-        let mut fields = vec![quoted(&format!("{} UTC", row.time())), quoted(&row.trace_id)];
+        let mut fields = vec![quoted(&format!("{}Z", row.time().replace(' ', "T"))), quoted(&row.trace_id)];
         fields.extend(COLUMNS.iter().map(|key| quoted(row.text(key))));
+        fields.push(row.retries().to_string());
         text.push_str(&fields.join(","));
         text.push_str("\r\n");
     }
@@ -229,7 +257,10 @@ mod tests {
     fn the_table_fits() {
         let rows = [row("一二三四五六七八九十一二三四五六七八九十 · Core agents"), row("Aurora seat 1 · Core agents")];
         let narrow = table(&rows, false, Some(100));
-        assert!(narrow.lines().all(|line| line.width() <= 100), "{narrow}");
+        for width in [60, 80, 100, 120, 160, 200] {
+            let table = table(&rows, false, Some(width));
+            assert!(table.lines().all(|line| line.width() <= width), "{width}\n{table}");
+        }
         assert!(narrow.contains('…'));
         let wide = table(&rows, false, None);
         assert!(wide.contains("九十 · Core agents") && !wide.contains('…'), "{wide}");
@@ -241,7 +272,8 @@ mod tests {
     #[test]
     fn csv_is_quoted() {
         let text = csv(&[row("Aurora")]);
-        assert!(text.ends_with("\"a \"\"b\"\", c\"\r\n"), "{text}");
+        assert!(text.ends_with("\"a \"\"b\"\", c\",0\r\n"), "{text}");
+        assert!(text.contains("\"2026-08-21T09:00:37Z\""), "{text}");
         assert_eq!(text.matches("\r\n").count(), 2);
     }
 }

@@ -44,7 +44,8 @@ impl Client {
         if !["http", "https"].contains(&base.scheme()) || !base.has_host() {
             bail!("--url must start with http:// or https:// and name a host");
         }
-        let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+        // A redirect could lead the tenant's name somewhere else.
+        let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Self { http: client, base, tenant: tenant.map(str::to_owned) })
     }
 
@@ -66,8 +67,13 @@ impl Client {
             request = request.header("X-Scope-OrgID", tenant);
         }
         let mut response = request.send().await.map_err(|error| {
-            let problem = if error.is_connect() { "nothing answers" } else { "the request failed" };
-            anyhow::anyhow!("{problem} at --url; is `pooler-otel serve` (or Tempo) running there?")
+            let place = place(&self.base);
+            match error.is_timeout() {
+                true => anyhow::anyhow!("no answer from {place} within {} s; try a narrower --from and --to", TIMEOUT.as_secs()),
+                false => anyhow::anyhow!(
+                    "no Tempo API answers at {place}; is `pooler-otel serve`, or Tempo, running there? change it with --url"
+                ),
+            }
         })?;
         let status = response.status();
         let mut body = Vec::new();
@@ -78,7 +84,11 @@ impl Client {
             }
         }
         if !status.is_success() {
-            bail!("the Tempo API answered {status}; check --url, --tenant and, on a real Tempo, its limits");
+            let place = place(&self.base);
+            if status == reqwest::StatusCode::NOT_FOUND {
+                bail!("{place} answers, but is no Tempo API; change it with --url");
+            }
+            bail!("the Tempo API at {place} answered {status}; check --tenant and, on a real Tempo, its limits");
         }
         let answer: Answer = serde_json::from_slice(&body).context("the answer is not a Tempo search result; check --url")?;
         let mut rows: Vec<Row> = answer.traces.into_iter().filter_map(row).collect();
@@ -87,6 +97,12 @@ impl Client {
         rows.truncate(query.limit as usize);
         Ok(rows)
     }
+}
+
+/// Where a URL leads, without what it may hold besides: a name and a password, a path, a query.
+fn place(url: &reqwest::Url) -> String {
+    let port = url.port_or_known_default().map_or(String::new(), |port| format!(":{port}"));
+    format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
 #[derive(Deserialize)]
@@ -126,7 +142,7 @@ struct Attribute {
 
 fn row(trace: Trace) -> Option<Row> {
     let span = trace.span_sets.into_iter().flat_map(|set| set.spans).next()?;
-    let attributes = span.attributes.into_iter().filter_map(|a| Some((a.key, scalar(a.value)?))).collect();
+    let attributes = span.attributes.into_iter().filter_map(|a| Some((printable(&a.key), scalar(a.value)?))).collect();
     // Search results lose leading zeros of a trace id.
     let trace_id = format!("{:0>32}", printable(&trace.id));
     Some(Row { trace_id, start_unix_ns: unsigned(&span.start_time_unix_nano)?, attributes })
@@ -145,14 +161,19 @@ fn scalar(value: BTreeMap<String, Value>) -> Option<Value> {
             Some(number.into())
         }
         "stringValue" => Some(printable(value.as_str()?).into()),
-        "doubleValue" | "boolValue" => Some(value),
+        "doubleValue" => value.is_number().then_some(value),
+        "boolValue" => value.is_boolean().then_some(value),
         _ => None,
     }
 }
 
 /// A text without characters that a terminal would act on: any server can answer at `--url`, and not every Tempo has a sanitizer before it.
 fn printable(text: &str) -> String {
-    let acts = |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c);
+    let acts = |c: char| {
+        let invisible =
+            matches!(c, '\u{061c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+        c.is_control() || invisible
+    };
     text.chars().map(|c| if acts(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
@@ -167,5 +188,8 @@ mod tests {
         assert_eq!(value("\u{1b}[2Jgone\u{9b}31m\r\n"), "\u{fffd}[2Jgone\u{fffd}31m\u{fffd}\u{fffd}");
         assert_eq!(value("a\u{202e}b"), "a\u{fffd}b");
         assert_eq!(value("Aurora · Zürich ⚡"), "Aurora · Zürich ⚡");
+        for (kind, value) in [("doubleValue", "\u{1b}[2J"), ("boolValue", "\u{1b}[2J"), ("intValue", "\u{1b}[2J")] {
+            assert_eq!(scalar([(kind.to_owned(), Value::from(value))].into()), None, "{kind}");
+        }
     }
 }

@@ -19,8 +19,8 @@ pub fn router(pipeline: Arc<Pipeline>) -> Router {
 }
 
 async fn metrics(State(pipeline): State<Arc<Pipeline>>) -> Response {
-    for (branch, spans) in pipeline.queued() {
-        pipeline.metrics().branch_queued(branch, spans);
+    for (signal, branch, records) in pipeline.queued() {
+        pipeline.metrics().branch_queued(signal, branch, records);
     }
     match pipeline.metrics().text() {
         Ok(text) => {

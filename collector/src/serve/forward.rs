@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use contract::{Branch, DropReason};
+use contract::{Branch, DropReason, Signal};
 use http::header;
-use sanitizer::Sanitized;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message as _;
+use sanitizer::{Export, Sanitized};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,10 +19,13 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use super::metrics::Metrics;
 use crate::receive::raw_codec::RawCodec;
+use crate::receive::{grpc_path, http_path};
 use crate::stop::stopped;
 
 /// Messages that wait at most.
 const MAX_QUEUED_MESSAGES: usize = 1000;
+/// Largest answer that is read, in bytes: OTLP allows no larger one.
+const MAX_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
 /// How long one attempt to send may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// First pause before another try; it doubles up to [`MAX_BACKOFF`], and up to half of it is added at random.
@@ -35,7 +40,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Where to forward, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardConfig {
-    /// Base URL, such as `http://127.0.0.1:4317`; for HTTP, `/v1/traces` is appended to it.
+    /// Base URL, such as `http://127.0.0.1:4317`; for HTTP, the path of the signal, such as `/v1/traces`, is appended to it.
     pub endpoint: String,
     /// Protocol of the destination.
     pub protocol: ForwardProtocol,
@@ -52,10 +57,20 @@ pub enum ForwardProtocol {
     HttpProtobuf,
 }
 
+/// A message that waits. Only a [`Sanitized`] one becomes such.
+struct Queued {
+    signal: Signal,
+    message: Bytes,
+    records: u64,
+}
+
+/// Records that wait, or are on their way, by signal.
+type QueuedRecords = Arc<[AtomicU64; Signal::ALL.len()]>;
+
 /// The queue's end that messages are put into.
 pub struct Forward {
-    queue: mpsc::Sender<Sanitized>,
-    queued_spans: Arc<AtomicU64>,
+    queue: mpsc::Sender<Queued>,
+    queued_records: QueuedRecords,
     metrics: Arc<Metrics>,
 }
 
@@ -66,54 +81,55 @@ impl Forward {
     /// An endpoint that is not an http URL.
     pub fn new(config: &ForwardConfig, metrics: Arc<Metrics>) -> anyhow::Result<(Self, Worker)> {
         let (queue, waiting) = mpsc::channel(MAX_QUEUED_MESSAGES);
-        let queued_spans = Arc::new(AtomicU64::new(0));
+        let queued_records = QueuedRecords::default();
         let client = Client::new(config)?;
         let worker = Worker {
             waiting,
-            queued_spans: Arc::clone(&queued_spans),
+            queued_records: Arc::clone(&queued_records),
             metrics: Arc::clone(&metrics),
             client,
-            sending: 0,
-            failing: false,
+            sending: None,
+            failing: [false; Signal::ALL.len()],
         };
-        Ok((Self { queue, queued_spans, metrics }, worker))
+        Ok((Self { queue, queued_records, metrics }, worker))
     }
 
     /// Puts a message into the queue; if that is full, the message is dropped and counted.
-    pub fn enqueue(&self, message: &Sanitized) {
-        let spans = message.report().accepted_spans;
-        self.metrics.branch_accepted(Branch::Forward, spans);
-        self.queued_spans.fetch_add(spans, Ordering::Relaxed);
-        let reason = match self.queue.try_send(message.clone()) {
+    pub fn enqueue<R: Export>(&self, message: &Sanitized<R>) {
+        let (signal, records) = (R::SIGNAL, message.report().accepted_records);
+        self.metrics.branch_accepted(signal, Branch::Forward, records);
+        self.queued_records[signal as usize].fetch_add(records, Ordering::Relaxed);
+        let reason = match self.queue.try_send(Queued { signal, message: message.encoded().clone(), records }) {
             Ok(()) => return,
             Err(TrySendError::Full(_)) => DropReason::QueueFull,
             Err(TrySendError::Closed(_)) => DropReason::Shutdown,
         };
-        self.queued_spans.fetch_sub(spans, Ordering::Relaxed);
-        self.metrics.branch_dropped(Branch::Forward, reason, spans);
+        self.queued_records[signal as usize].fetch_sub(records, Ordering::Relaxed);
+        self.metrics.branch_dropped(signal, Branch::Forward, reason, records);
     }
 
-    /// Spans that wait, or are on their way.
-    pub fn queued_spans(&self) -> u64 {
-        self.queued_spans.load(Ordering::Relaxed)
+    /// Records of a signal that wait, or are on their way.
+    pub fn queued_records(&self, signal: Signal) -> u64 {
+        self.queued_records[signal as usize].load(Ordering::Relaxed)
     }
 }
 
 /// Empties the queue.
 pub struct Worker {
-    waiting: mpsc::Receiver<Sanitized>,
-    queued_spans: Arc<AtomicU64>,
+    waiting: mpsc::Receiver<Queued>,
+    queued_records: QueuedRecords,
     metrics: Arc<Metrics>,
     client: Client,
-    /// Spans of the message that is on its way.
-    sending: u64,
-    /// Whether the last message was lost: said once when it begins and once when it is over, not for every message.
-    failing: bool,
+    /// Signal and records of the message that is on its way.
+    sending: Option<(Signal, u64)>,
+    /// Whether a signal's last message was lost: said once when it begins and once when it is over, not for every message.
+    failing: [bool; Signal::ALL.len()],
 }
 
 /// What became of one try.
 enum Sent {
-    Delivered,
+    /// Taken, except for so many records.
+    Delivered { rejected: u64 },
     /// The destination will not take it, however often it is asked.
     Refused,
     /// Worth another try, after this long if the destination said so.
@@ -131,53 +147,57 @@ impl Worker {
             () = self.send_all() => {}
             () = over => {
                 self.waiting.close();
-                let mut left = self.sending;
-                while let Ok(message) = self.waiting.try_recv() {
-                    left += message.report().accepted_spans;
+                let mut left: Vec<(Signal, u64)> = self.sending.into_iter().collect();
+                while let Ok(queued) = self.waiting.try_recv() {
+                    left.push((queued.signal, queued.records));
                 }
-                if left > 0 {
-                    self.settle(Err(DropReason::Shutdown), left);
+                for (signal, records) in left {
+                    self.settle(Err(DropReason::Shutdown), signal, records);
                 }
             }
         }
     }
 
     async fn send_all(&mut self) {
-        while let Some(message) = self.waiting.recv().await {
-            self.sending = message.report().accepted_spans;
-            let result = self.deliver(message.encoded()).await;
-            let spans = std::mem::take(&mut self.sending);
-            self.settle(result, spans);
+        while let Some(Queued { signal, message, records }) = self.waiting.recv().await {
+            self.sending = Some((signal, records));
+            let result = self.deliver(signal, &message).await;
+            self.sending = None;
+            self.settle(result, signal, records);
         }
     }
 
-    /// Counts spans that are not queued any more.
-    fn settle(&mut self, result: Result<(), DropReason>, spans: u64) {
-        self.queued_spans.fetch_sub(spans, Ordering::Relaxed);
+    /// Counts records that are not queued any more.
+    fn settle(&mut self, result: Result<u64, DropReason>, signal: Signal, records: u64) {
+        self.queued_records[signal as usize].fetch_sub(records, Ordering::Relaxed);
+        let failed = std::mem::replace(&mut self.failing[signal as usize], result.is_err());
         match result {
-            Ok(()) => {
-                self.metrics.branch_delivered(Branch::Forward, spans);
-                if std::mem::take(&mut self.failing) {
-                    tracing::info!("the forward endpoint takes messages again");
+            Ok(rejected) => {
+                let rejected = rejected.min(records);
+                self.metrics.branch_delivered(signal, Branch::Forward, records - rejected);
+                self.metrics.branch_dropped(signal, Branch::Forward, DropReason::Rejected, rejected);
+                if failed {
+                    tracing::info!("the forward endpoint takes {signal} again");
                 }
             }
             Err(reason) => {
-                self.metrics.branch_dropped(Branch::Forward, reason, spans);
-                if !std::mem::replace(&mut self.failing, true) {
-                    let counted_in = contract::generated::metrics::POOLER_OTEL_BRANCH_DROPPED_SPANS_TOTAL.name;
-                    tracing::warn!(%reason, "the forward endpoint does not take messages; what is lost is counted in {counted_in}");
+                self.metrics.branch_dropped(signal, Branch::Forward, reason, records);
+                if !failed {
+                    let counted_in = contract::generated::metrics::POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL.name;
+                    tracing::warn!(%reason, "the forward endpoint does not take {signal}; what is lost is counted in {counted_in}");
                 }
             }
         }
     }
 
-    async fn deliver(&mut self, message: &Bytes) -> Result<(), DropReason> {
+    /// Sends one message, again and again if need be. On `Ok`, the destination says how many of its records it rejected.
+    async fn deliver(&mut self, signal: Signal, message: &Bytes) -> Result<u64, DropReason> {
         let started = Instant::now();
         let mut backoff = FIRST_BACKOFF;
         loop {
-            let sent = tokio::time::timeout(SEND_TIMEOUT, self.client.send(message.clone())).await;
+            let sent = tokio::time::timeout(SEND_TIMEOUT, self.client.send(signal, message.clone())).await;
             let asked = match sent {
-                Ok(Sent::Delivered) => return Ok(()),
+                Ok(Sent::Delivered { rejected }) => return Ok(rejected),
                 Ok(Sent::Refused) => return Err(DropReason::Rejected),
                 Ok(Sent::TryAgain(after)) => after,
                 Err(_) => None,
@@ -185,7 +205,7 @@ impl Worker {
             if started.elapsed() >= RETRY_FOR {
                 return Err(DropReason::Exhausted);
             }
-            tokio::time::sleep(asked.unwrap_or_else(|| with_jitter(backoff)).min(MAX_BACKOFF)).await;
+            tokio::time::sleep(asked.unwrap_or_else(|| with_jitter(backoff)).clamp(FIRST_BACKOFF, MAX_BACKOFF)).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
         }
     }
@@ -199,12 +219,12 @@ fn with_jitter(pause: Duration) -> Duration {
 
 enum Client {
     Grpc(Box<Grpc<Channel>>),
-    Http { client: reqwest::Client, url: reqwest::Url },
+    Http { client: reqwest::Client, base: reqwest::Url },
 }
 
 impl Client {
     fn new(config: &ForwardConfig) -> anyhow::Result<Self> {
-        let mut url = reqwest::Url::parse(&config.endpoint)
+        let url = reqwest::Url::parse(&config.endpoint)
             .context("--forward-endpoint is not a URL; give one such as http://127.0.0.1:4317")?;
         if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
             bail!("--forward-endpoint must start with http:// or https:// and name a host");
@@ -220,31 +240,31 @@ impl Client {
                 Self::Grpc(Box::new(Grpc::new(endpoint.connect_lazy())))
             }
             ForwardProtocol::HttpProtobuf => {
-                let path = format!("{}/v1/traces", url.path().trim_end_matches('/'));
-                url.set_path(&path);
                 // A redirect could lead the messages, or the credentials in the URL, somewhere else.
                 let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-                Self::Http { client, url }
+                Self::Http { client, base: url }
             }
         })
     }
 
-    async fn send(&mut self, message: Bytes) -> Sent {
+    async fn send(&mut self, signal: Signal, message: Bytes) -> Sent {
         match self {
             Self::Grpc(client) => {
                 if client.ready().await.is_err() {
                     return Sent::TryAgain(None);
                 }
-                let path = http::uri::PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+                let path = http::uri::PathAndQuery::from_static(grpc_path(signal));
                 match client.unary(tonic::Request::new(message), path, RawCodec).await {
-                    Ok(_) => Sent::Delivered,
+                    Ok(response) => Sent::Delivered { rejected: rejected(&response.into_inner()) },
                     Err(status) => grpc_verdict(&status),
                 }
             }
-            Self::Http { client, url } => {
-                let request = client.post(url.clone()).header(header::CONTENT_TYPE, "application/x-protobuf").body(message);
+            Self::Http { client, base } => {
+                let mut url = base.clone();
+                url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), http_path(signal)));
+                let request = client.post(url).header(header::CONTENT_TYPE, "application/x-protobuf").body(message);
                 match request.send().await {
-                    Ok(response) => http_verdict(response.status().as_u16(), response.headers()),
+                    Ok(response) => http_verdict(response).await,
                     Err(_) => Sent::TryAgain(None),
                 }
             }
@@ -264,14 +284,45 @@ fn grpc_verdict(status: &tonic::Status) -> Sent {
     }
 }
 
-/// OTLP's list of HTTP statuses that may be tried again.
-fn http_verdict(status: u16, headers: &http::HeaderMap) -> Sent {
-    match status {
-        200..=299 => Sent::Delivered,
+/// OTLP's list of HTTP statuses that may be tried again. A page that something on the way answers, such as a login, has another type.
+async fn http_verdict(response: reqwest::Response) -> Sent {
+    match response.status().as_u16() {
+        200..=299 => {
+            let content_type = response.headers().get(header::CONTENT_TYPE);
+            if content_type.is_some_and(|value| !value.as_bytes().starts_with(b"application/x-protobuf")) {
+                return Sent::Refused;
+            }
+            if response.content_length().is_some_and(|length| length > MAX_ANSWER_BYTES) {
+                return Sent::Delivered { rejected: 0 };
+            }
+            Sent::Delivered { rejected: response.bytes().await.map_or(0, |body| rejected(&body)) }
+        }
         429 | 502 | 503 | 504 => {
-            let after = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            let after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             Sent::TryAgain(after.map(Duration::from_secs))
         }
         _ => Sent::Refused,
+    }
+}
+
+/// How many records a destination says it rejected. The answers of all three signals have the same form.
+fn rejected(answer: &[u8]) -> u64 {
+    let answer = ExportTraceServiceResponse::decode(answer).unwrap_or_default();
+    answer.partial_success.map_or(0, |partial| u64::try_from(partial.rejected_spans).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+
+    /// Guarantees: what a destination says it rejected is read; an empty answer, or one that is none, rejects nothing.
+    #[test]
+    fn rejections_are_read() {
+        let partial = ExportTracePartialSuccess { rejected_spans: 7, error_message: "seven".to_owned() };
+        let answer = ExportTraceServiceResponse { partial_success: Some(partial) };
+        assert_eq!(rejected(&answer.encode_to_vec()), 7);
+        assert_eq!(rejected(b""), 0);
+        assert_eq!(rejected(b"<html>"), 0);
     }
 }

@@ -5,13 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use contract::generated::metrics as table;
-use contract::{Branch, DropReason, Metric, Protocol, Refusal};
+use contract::{Branch, DropReason, Metric, Protocol, Refusal, Signal};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use sanitizer::Sanitized;
+use sanitizer::{Report, Sanitized};
 
 use super::request_metrics::RequestMetrics;
 
@@ -63,9 +63,9 @@ pub struct Metrics {
     received_messages: Family<Labels, Counter>,
     refused_messages: Family<Labels, Counter>,
     parsed_messages: Counter,
-    parsed_spans: Counter,
-    accepted_spans: Counter,
-    dropped_spans: Family<Labels, Counter>,
+    parsed_records: Family<Labels, Counter>,
+    accepted_records: Family<Labels, Counter>,
+    dropped_records: Family<Labels, Counter>,
     stripped_fields: Family<Labels, Counter>,
     branch_accepted: Family<Labels, Counter>,
     branch_delivered: Family<Labels, Counter>,
@@ -83,9 +83,9 @@ impl Metrics {
             received_messages: Family::default(),
             refused_messages: Family::default(),
             parsed_messages: Counter::default(),
-            parsed_spans: Counter::default(),
-            accepted_spans: Counter::default(),
-            dropped_spans: Family::default(),
+            parsed_records: Family::default(),
+            accepted_records: Family::default(),
+            dropped_records: Family::default(),
             stripped_fields: Family::default(),
             branch_accepted: Family::default(),
             branch_delivered: Family::default(),
@@ -96,14 +96,14 @@ impl Metrics {
         register(&mut registry, &table::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, metrics.received_messages.clone());
         register(&mut registry, &table::POOLER_OTEL_REFUSED_MESSAGES_TOTAL, metrics.refused_messages.clone());
         register(&mut registry, &table::POOLER_OTEL_PARSED_MESSAGES_TOTAL, metrics.parsed_messages.clone());
-        register(&mut registry, &table::POOLER_OTEL_PARSED_SPANS_TOTAL, metrics.parsed_spans.clone());
-        register(&mut registry, &table::POOLER_OTEL_ACCEPTED_SPANS_TOTAL, metrics.accepted_spans.clone());
-        register(&mut registry, &table::POOLER_OTEL_DROPPED_SPANS_TOTAL, metrics.dropped_spans.clone());
+        register(&mut registry, &table::POOLER_OTEL_PARSED_RECORDS_TOTAL, metrics.parsed_records.clone());
+        register(&mut registry, &table::POOLER_OTEL_ACCEPTED_RECORDS_TOTAL, metrics.accepted_records.clone());
+        register(&mut registry, &table::POOLER_OTEL_DROPPED_RECORDS_TOTAL, metrics.dropped_records.clone());
         register(&mut registry, &table::POOLER_OTEL_STRIPPED_FIELDS_TOTAL, metrics.stripped_fields.clone());
-        register(&mut registry, &table::POOLER_OTEL_BRANCH_ACCEPTED_SPANS_TOTAL, metrics.branch_accepted.clone());
-        register(&mut registry, &table::POOLER_OTEL_BRANCH_DELIVERED_SPANS_TOTAL, metrics.branch_delivered.clone());
-        register(&mut registry, &table::POOLER_OTEL_BRANCH_DROPPED_SPANS_TOTAL, metrics.branch_dropped.clone());
-        register(&mut registry, &table::POOLER_OTEL_BRANCH_QUEUED_SPANS, metrics.branch_queued.clone());
+        register(&mut registry, &table::POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL, metrics.branch_accepted.clone());
+        register(&mut registry, &table::POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL, metrics.branch_delivered.clone());
+        register(&mut registry, &table::POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL, metrics.branch_dropped.clone());
+        register(&mut registry, &table::POOLER_OTEL_BRANCH_QUEUED_RECORDS, metrics.branch_queued.clone());
         metrics.start_at_zero();
         Self { registry, ..metrics }
     }
@@ -116,15 +116,19 @@ impl Metrics {
         for refusal in Refusal::ALL {
             drop(self.refused_messages.get_or_create(&labels(&table::POOLER_OTEL_REFUSED_MESSAGES_TOTAL, [refusal.as_str()])));
         }
-        for reason in [DropReason::InvalidId, DropReason::InvalidTime] {
-            drop(self.dropped_spans.get_or_create(&labels(&table::POOLER_OTEL_DROPPED_SPANS_TOTAL, [reason.as_str()])));
+        for signal in Signal::ALL {
+            self.records(*signal, 0, 0);
+            for reason in sanitizer_reasons(*signal) {
+                self.dropped(*signal, *reason, 0);
+            }
         }
-        for branch in Branch::ALL {
-            self.branch_accepted(*branch, 0);
-            self.branch_delivered(*branch, 0);
-            self.branch_queued(*branch, 0);
+        let branches = Signal::ALL.iter().map(|signal| (*signal, Branch::Forward)).chain([(Signal::Traces, Branch::Store)]);
+        for (signal, branch) in branches {
+            self.branch_accepted(signal, branch, 0);
+            self.branch_delivered(signal, branch, 0);
+            self.branch_queued(signal, branch, 0);
             for reason in [DropReason::QueueFull, DropReason::Rejected, DropReason::Exhausted, DropReason::Shutdown] {
-                self.branch_dropped(*branch, reason, 0);
+                self.branch_dropped(signal, branch, reason, 0);
             }
         }
     }
@@ -141,45 +145,58 @@ impl Metrics {
         self.refused_messages.get_or_create(&labels).inc();
     }
 
-    /// A message was sanitized and stored; what it said of requests is counted, too.
-    pub fn parsed(&self, message: &Sanitized) {
-        let report = message.report();
+    /// A message was sanitized and went where it had to.
+    pub fn parsed(&self, signal: Signal, report: &Report) {
         self.parsed_messages.inc();
-        self.parsed_spans.inc_by(report.parsed_spans);
-        self.accepted_spans.inc_by(report.accepted_spans);
-        for (reason, spans) in &report.dropped_spans {
-            let labels = labels(&table::POOLER_OTEL_DROPPED_SPANS_TOTAL, [reason.as_str()]);
-            self.dropped_spans.get_or_create(&labels).inc_by(*spans);
+        self.records(signal, report.parsed_records, report.accepted_records);
+        for (reason, records) in &report.dropped_records {
+            self.dropped(signal, *reason, *records);
         }
         for ((place, reason), fields) in &report.stripped_fields {
             let labels = labels(&table::POOLER_OTEL_STRIPPED_FIELDS_TOTAL, [place.as_str(), reason.as_str()]);
             self.stripped_fields.get_or_create(&labels).inc_by(*fields);
         }
+    }
+
+    fn records(&self, signal: Signal, parsed: u64, accepted: u64) {
+        let labels_of = |metric| labels(metric, [signal.as_str()]);
+        self.parsed_records.get_or_create(&labels_of(&table::POOLER_OTEL_PARSED_RECORDS_TOTAL)).inc_by(parsed);
+        self.accepted_records.get_or_create(&labels_of(&table::POOLER_OTEL_ACCEPTED_RECORDS_TOTAL)).inc_by(accepted);
+    }
+
+    fn dropped(&self, signal: Signal, reason: DropReason, records: u64) {
+        let labels = labels(&table::POOLER_OTEL_DROPPED_RECORDS_TOTAL, [signal.as_str(), reason.as_str()]);
+        self.dropped_records.get_or_create(&labels).inc_by(records);
+    }
+
+    /// What a message says of requests is counted.
+    pub fn requests(&self, message: &Sanitized) {
         self.requests.observe(message, SystemTime::now());
     }
 
-    /// Spans were handed to a branch.
-    pub fn branch_accepted(&self, branch: Branch, spans: u64) {
-        let labels = labels(&table::POOLER_OTEL_BRANCH_ACCEPTED_SPANS_TOTAL, [branch.as_str()]);
-        self.branch_accepted.get_or_create(&labels).inc_by(spans);
+    /// Records were handed to a branch.
+    pub fn branch_accepted(&self, signal: Signal, branch: Branch, records: u64) {
+        let labels = labels(&table::POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL, [signal.as_str(), branch.as_str()]);
+        self.branch_accepted.get_or_create(&labels).inc_by(records);
     }
 
-    /// A branch delivered spans.
-    pub fn branch_delivered(&self, branch: Branch, spans: u64) {
-        let labels = labels(&table::POOLER_OTEL_BRANCH_DELIVERED_SPANS_TOTAL, [branch.as_str()]);
-        self.branch_delivered.get_or_create(&labels).inc_by(spans);
+    /// A branch delivered records.
+    pub fn branch_delivered(&self, signal: Signal, branch: Branch, records: u64) {
+        let labels = labels(&table::POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL, [signal.as_str(), branch.as_str()]);
+        self.branch_delivered.get_or_create(&labels).inc_by(records);
     }
 
-    /// A branch lost spans.
-    pub fn branch_dropped(&self, branch: Branch, reason: DropReason, spans: u64) {
-        let labels = labels(&table::POOLER_OTEL_BRANCH_DROPPED_SPANS_TOTAL, [branch.as_str(), reason.as_str()]);
-        self.branch_dropped.get_or_create(&labels).inc_by(spans);
+    /// A branch lost records.
+    pub fn branch_dropped(&self, signal: Signal, branch: Branch, reason: DropReason, records: u64) {
+        let values = [signal.as_str(), branch.as_str(), reason.as_str()];
+        let labels = labels(&table::POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL, values);
+        self.branch_dropped.get_or_create(&labels).inc_by(records);
     }
 
-    /// How many spans wait in a branch now.
-    pub fn branch_queued(&self, branch: Branch, spans: u64) {
-        let labels = labels(&table::POOLER_OTEL_BRANCH_QUEUED_SPANS, [branch.as_str()]);
-        self.branch_queued.get_or_create(&labels).set(i64::try_from(spans).unwrap_or(i64::MAX));
+    /// How many records wait in a branch now.
+    pub fn branch_queued(&self, signal: Signal, branch: Branch, records: u64) {
+        let labels = labels(&table::POOLER_OTEL_BRANCH_QUEUED_RECORDS, [signal.as_str(), branch.as_str()]);
+        self.branch_queued.get_or_create(&labels).set(i64::try_from(records).unwrap_or(i64::MAX));
     }
 
     /// How many fields were stripped so far, by place and reason.
@@ -205,6 +222,16 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+/// Why records of a signal are dropped before any branch gets them.
+const fn sanitizer_reasons(signal: Signal) -> &'static [DropReason] {
+    use DropReason::{InvalidId, InvalidNumber, InvalidTime, NoDestination, UnknownName, WrongType};
+    match signal {
+        Signal::Traces => &[InvalidId, InvalidTime],
+        Signal::Logs => &[UnknownName, InvalidTime, NoDestination],
+        Signal::Metrics => &[UnknownName, WrongType, InvalidTime, InvalidNumber, NoDestination],
     }
 }
 
@@ -247,7 +274,7 @@ mod tests {
     fn rows_count_once() {
         let metrics = Metrics::new();
         for _ in 0..3 {
-            metrics.parsed(&message(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(now_s())));
+            metrics.requests(&message(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(now_s())));
         }
         let text = metrics.text().unwrap();
         for line in [
@@ -272,7 +299,9 @@ mod tests {
     #[test]
     fn the_table_is_what_is_scraped() {
         let metrics = Metrics::new();
-        metrics.parsed(&message(SystemTime::now()));
+        let message = message(SystemTime::now());
+        metrics.parsed(Signal::Traces, message.report());
+        metrics.requests(&message);
         let text = metrics.text().expect("text");
         let mut types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         let mut expected: Vec<String> = table::ALL

@@ -148,8 +148,7 @@ impl Server {
             let stop = stop.clone();
             match role {
                 Role::OtlpGrpc => {
-                    let service = receive::grpc::TraceService::new(Arc::clone(&self.pipeline));
-                    tasks.spawn(listen::grpc(listener, service, stop));
+                    tasks.spawn(listen::grpc(listener, receive::grpc::routes(Arc::clone(&self.pipeline)), stop));
                 }
                 Role::OtlpHttp => {
                     tasks.spawn(listen::http(listener, receive::http::router(Arc::clone(&self.pipeline)), stop));

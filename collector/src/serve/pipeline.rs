@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use contract::{Branch, DropReason, Protocol, Refusal};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
-use sanitizer::{Refused, Report, Sanitized};
+use contract::{Branch, DropReason, Protocol, Refusal, Signal};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use sanitizer::{Export, Refused, Report, Sanitized};
 use store::WriteError;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::forward::Forward;
 use super::metrics::Metrics;
@@ -17,6 +18,8 @@ use super::metrics::Metrics;
 const IN_FLIGHT_BYTES: usize = 256 * 1024 * 1024;
 /// What one permit stands for, in bytes: permits are counted in 32 bits.
 const PERMIT_BYTES: usize = 1024;
+/// Messages that are read and inflated at the same time, each up to the message limit; further senders wait their turn.
+const MAX_RECEIVING: usize = 16;
 /// Messages from this size on are sanitized on a thread of their own, so that they do not hold up others.
 const LARGE_BYTES: usize = 64 * 1024;
 
@@ -26,6 +29,7 @@ pub struct Pipeline {
     forward: Option<Forward>,
     metrics: Arc<Metrics>,
     in_flight: Semaphore,
+    receiving: Semaphore,
     /// Whether the store took the last message that was offered to it.
     store_works: AtomicBool,
 }
@@ -38,6 +42,7 @@ impl Pipeline {
             forward,
             metrics,
             in_flight: Semaphore::new(IN_FLIGHT_BYTES / PERMIT_BYTES),
+            receiving: Semaphore::new(MAX_RECEIVING),
             store_works: AtomicBool::new(true),
         }
     }
@@ -47,10 +52,18 @@ impl Pipeline {
         &self.metrics
     }
 
-    /// How many spans wait in each branch now.
-    pub fn queued(&self) -> [(Branch, u64); 2] {
-        let forward = self.forward.as_ref().map_or(0, Forward::queued_spans);
-        [(Branch::Store, self.store.queued_spans()), (Branch::Forward, forward)]
+    /// Waits until a message may be read and inflated. The turn ends when what this returns is dropped. A closed semaphore, which there is none
+    /// of, would let everyone in.
+    pub async fn turn_to_receive(&self) -> Option<SemaphorePermit<'_>> {
+        self.receiving.acquire().await.ok()
+    }
+
+    /// How many records wait in each branch now.
+    pub fn queued(&self) -> Vec<(Signal, Branch, u64)> {
+        let forward = |signal| self.forward.as_ref().map_or(0, |forward| forward.queued_records(signal));
+        let mut queued: Vec<_> = Signal::ALL.iter().map(|signal| (*signal, Branch::Forward, forward(*signal))).collect();
+        queued.push((Signal::Traces, Branch::Store, self.store.queued_spans()));
+        queued
     }
 
     /// Whether a message would be stored, as far as the last one tells. Senders that were refused try again, and so it is found out.
@@ -58,27 +71,36 @@ impl Pipeline {
         self.store_works.load(Ordering::Relaxed)
     }
 
-    /// Takes one message. On `Ok` it is stored for good.
+    /// Takes one message. On `Ok` its spans are stored for good; log records and data points go to the destination alone, and without one
+    /// are dropped.
     ///
     /// # Errors
     /// Why it was refused as a whole; it is counted already.
-    pub async fn accept(&self, protocol: Protocol, message: Bytes) -> Result<Report, Refusal> {
-        let result = self.take(protocol, message).await;
+    pub async fn accept(&self, signal: Signal, protocol: Protocol, message: Bytes) -> Result<Report, Refusal> {
+        let result = self.take(signal, protocol, message).await;
         if let Err(refusal) = result {
             self.metrics.refused(refusal);
         }
         result
     }
 
-    async fn take(&self, protocol: Protocol, message: Bytes) -> Result<Report, Refusal> {
+    async fn take(&self, signal: Signal, protocol: Protocol, message: Bytes) -> Result<Report, Refusal> {
         let permits = u32::try_from(message.len() / PERMIT_BYTES + 1).map_err(|_| Refusal::TooLarge)?;
         let _permit = self.in_flight.try_acquire_many(permits).map_err(|_| Refusal::Overloaded)?;
+        let report = match signal {
+            Signal::Traces => self.take_traces(&sanitize(protocol, message).await?).await?,
+            Signal::Logs => self.pass_on(&sanitize::<ExportLogsServiceRequest>(protocol, message).await?),
+            Signal::Metrics => self.pass_on(&sanitize::<ExportMetricsServiceRequest>(protocol, message).await?),
+        };
+        self.metrics.parsed(signal, &report);
+        Ok(report)
+    }
 
-        let sanitized = sanitize(protocol, message).await.map_err(|_| Refusal::Malformed)?;
-        let spans = sanitized.report().accepted_spans;
+    async fn take_traces(&self, message: &Sanitized) -> Result<Report, Refusal> {
+        let spans = message.report().accepted_records;
         if spans > 0 {
-            self.metrics.branch_accepted(Branch::Store, spans);
-            let written = self.store.write(sanitized.clone()).await;
+            self.metrics.branch_accepted(Signal::Traces, Branch::Store, spans);
+            let written = self.store.write(message.clone()).await;
             self.store_works.store(matches!(written, Ok(()) | Err(WriteError::Full)), Ordering::Relaxed);
             if let Err(error) = written {
                 let (reason, refusal) = match error {
@@ -86,50 +108,39 @@ impl Pipeline {
                     WriteError::Closed => (DropReason::Shutdown, Refusal::Unavailable),
                     WriteError::Failed(_) => (DropReason::Rejected, Refusal::Unavailable),
                 };
-                self.metrics.branch_dropped(Branch::Store, reason, spans);
+                self.metrics.branch_dropped(Signal::Traces, Branch::Store, reason, spans);
                 return Err(refusal);
             }
-            self.metrics.branch_delivered(Branch::Store, spans);
+            self.metrics.branch_delivered(Signal::Traces, Branch::Store, spans);
             if let Some(forward) = &self.forward {
-                forward.enqueue(&sanitized);
+                forward.enqueue(message);
             }
         }
-        self.metrics.parsed(&sanitized);
-        Ok(sanitized.report().clone())
+        self.metrics.requests(message);
+        Ok(message.report().clone())
+    }
+
+    /// What the store does not keep.
+    fn pass_on<R: Export>(&self, message: &Sanitized<R>) -> Report {
+        let mut report = message.report().clone();
+        match &self.forward {
+            Some(forward) if report.accepted_records > 0 => forward.enqueue(message),
+            Some(_) => {}
+            None => report.drop_accepted(DropReason::NoDestination),
+        }
+        report
     }
 }
 
-async fn sanitize(protocol: Protocol, message: Bytes) -> Result<Sanitized, Refused> {
+async fn sanitize<R: Export + 'static>(protocol: Protocol, message: Bytes) -> Result<Sanitized<R>, Refusal> {
     let large = message.len() >= LARGE_BYTES;
     let run = move || match protocol {
         Protocol::HttpJson => sanitizer::json(&message),
         Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::protobuf(&message),
     };
-    if large { tokio::task::spawn_blocking(run).await.unwrap_or(Err(Refused::Protobuf)) } else { run() }
-}
-
-/// OTLP's answer to a message that was taken: nothing, or how many spans were dropped from it.
-pub fn export_response(report: &Report) -> ExportTraceServiceResponse {
-    let dropped = report.dropped_total();
-    let partial_success = (dropped > 0).then(|| ExportTracePartialSuccess {
-        rejected_spans: i64::try_from(dropped).unwrap_or(i64::MAX),
-        error_message: report
-            .dropped_spans
-            .iter()
-            .map(|(reason, spans)| format!("{spans} spans dropped: {reason}"))
-            .collect::<Vec<_>>()
-            .join(", "),
-    });
-    ExportTraceServiceResponse { partial_success }
-}
-
-/// What a sender is told about a refused message. Constant text: it never repeats what was sent.
-pub const fn refusal_text(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::TooLarge => "the message is larger than the limit of 64 MiB; send smaller batches",
-        Refusal::Malformed => "the message is not a valid OTLP trace export request",
-        Refusal::Unsupported => "send application/x-protobuf or application/json, plain or with content-encoding gzip",
-        Refusal::Overloaded => "too much is in flight; try again",
-        Refusal::Unavailable => "the store cannot take the message now; try again",
-    }
+    let sanitized = if large { tokio::task::spawn_blocking(run).await.map_err(|_| Refusal::Malformed)? } else { run() };
+    sanitized.map_err(|refused| match refused {
+        Refused::TooManyParts => Refusal::TooLarge,
+        Refused::Protobuf | Refused::Json => Refusal::Malformed,
+    })
 }

@@ -1,19 +1,19 @@
 //! Request metrics from row, attempt and marker spans, so that any sender gets the same ones. A span that is delivered twice counts once, a
 //! row that is late counts as late and nowhere else, a correction counts nowhere.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use contract::generated::metrics as table;
 use contract::limits::LATE_AFTER;
-use contract::{ABSENT, RecordKind, attr};
+use contract::{ABSENT, Metric, RecordKind, attr};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use sanitizer::{Sanitized, view};
 
@@ -23,20 +23,29 @@ use super::metrics::{LabelCap, Labels, labels, register};
 /// Spans that are remembered as counted, in each of two generations.
 const MAX_SEEN: usize = 200_000;
 
+/// A histogram whose buckets lead to a trace: the label `trace_id`, as Grafana's data source expects it.
+type DurationHistogram = HistogramWithExemplars<Vec<(&'static str, String)>>;
+
+/// Series that one metric may have: the cap on each label's values alone would allow for their product.
+const MAX_SERIES: usize = 2_000;
+/// Labels whose values a sender chooses, and what they become in a series beyond that.
+const CHOSEN: [&str; 4] = ["pool", "model", "account", "error_code"];
+const OVERFLOW: &str = "other";
+
 /// Makes the duration histogram with the contract's buckets.
 #[derive(Clone)]
 struct DurationBuckets;
 
-impl MetricConstructor<Histogram> for DurationBuckets {
-    fn new_metric(&self) -> Histogram {
-        Histogram::new(table::CODEX_POOLER_REQUEST_DURATION_SECONDS.buckets.iter().copied())
+impl MetricConstructor<DurationHistogram> for DurationBuckets {
+    fn new_metric(&self) -> DurationHistogram {
+        DurationHistogram::new(table::CODEX_POOLER_REQUEST_DURATION_SECONDS.buckets.iter().copied())
     }
 }
 
 /// The metrics, and what they need to remember.
 pub struct RequestMetrics {
     requests: Family<Labels, Counter>,
-    duration: Family<Labels, Histogram, DurationBuckets>,
+    duration: Family<Labels, DurationHistogram, DurationBuckets>,
     in_flight: Family<Labels, Gauge>,
     attempts: Family<Labels, Counter>,
     late_rows: Family<Labels, Counter>,
@@ -50,6 +59,25 @@ pub struct RequestMetrics {
 struct State {
     open: InFlight,
     seen: Seen,
+    series: HashMap<&'static str, HashSet<Labels>>,
+}
+
+impl State {
+    /// Labels for a metric, within its number of series.
+    fn labels<const N: usize>(&mut self, metric: &'static Metric, values: [&str; N]) -> Labels {
+        let mut labels = labels(metric, values);
+        let series = self.series.entry(metric.name).or_default();
+        if !series.contains(&labels) {
+            if series.len() < MAX_SERIES {
+                series.insert(labels.clone());
+            } else {
+                for (_, value) in labels.iter_mut().filter(|(label, _)| CHOSEN.contains(label)) {
+                    OVERFLOW.clone_into(value);
+                }
+            }
+        }
+        labels
+    }
 }
 
 /// Span ids that were counted. Two generations, so that forgetting is cheap: the older one goes when the younger one is full or old. A row
@@ -148,10 +176,11 @@ impl RequestMetrics {
         let status = text(span, attr::REQUEST_STATUS);
         let route = text(span, attr::HTTP_ROUTE);
         let values = [pool, model, transport, route, status, outcome, error_code];
-        self.requests.get_or_create(&labels(&table::CODEX_POOLER_REQUESTS_TOTAL, values)).inc();
+        self.requests.get_or_create(&state.labels(&table::CODEX_POOLER_REQUESTS_TOTAL, values)).inc();
         if !contract::outcome::is_recovery(text(span, attr::ERROR_CODE)) {
-            let labels = labels(&table::CODEX_POOLER_REQUEST_DURATION_SECONDS, [pool, model, transport, outcome]);
-            self.duration.get_or_create(&labels).observe(duration(span).as_secs_f64());
+            let labels = state.labels(&table::CODEX_POOLER_REQUEST_DURATION_SECONDS, [pool, model, transport, outcome]);
+            let trace = vec![("trace_id", hex(&span.trace_id))];
+            self.duration.get_or_create(&labels).observe(duration(span).as_secs_f64(), Some(trace), Some(ended));
         }
     }
 
@@ -161,13 +190,13 @@ impl RequestMetrics {
         let account = self.capped("account", span, attr::UPSTREAM_ACCOUNT_LABEL);
         if let Some(plan) = view::text(&span.attributes, attr::UPSTREAM_PLAN_LABEL) {
             let plan = self.cap.cap("plan", plan);
-            self.account_info.get_or_create(&labels(&table::CODEX_POOLER_ACCOUNT_INFO, [pool, account, plan])).set(1);
+            self.account_info.get_or_create(&state.labels(&table::CODEX_POOLER_ACCOUNT_INFO, [pool, account, plan])).set(1);
         }
         if now.duration_since(ended).is_ok_and(|age| age > LATE_AFTER) || !state.seen.insert(&span.span_id, now) {
             return;
         }
         let values = [pool, account, text(span, attr::ATTEMPT_STATUS), self.capped("error_code", span, attr::ERROR_CODE)];
-        self.attempts.get_or_create(&labels(&table::CODEX_POOLER_ATTEMPTS_TOTAL, values)).inc();
+        self.attempts.get_or_create(&state.labels(&table::CODEX_POOLER_ATTEMPTS_TOTAL, values)).inc();
     }
 
     fn marker(&self, state: &mut State, span: &Span, now: SystemTime) {
@@ -187,6 +216,28 @@ fn text<'a>(span: &'a Span, key: &str) -> &'a str {
     view::text(&span.attributes, key).unwrap_or(ABSENT)
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn duration(span: &Span) -> Duration {
     Duration::from_nanos(span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: however many combinations of values a sender makes up, a metric keeps to its number of series and a few for the rest.
+    #[test]
+    fn series_are_capped() {
+        let mut state = State::default();
+        let made: HashSet<Labels> = (0..MAX_SERIES * 2)
+            .map(|n| {
+                let (model, code) = (format!("m{}", n % 100), format!("e{}", n / 100));
+                state.labels(&table::CODEX_POOLER_REQUESTS_TOTAL, ["core", &model, "http_sse", "none", "failed", "bad", &code])
+            })
+            .collect();
+        assert_eq!(made.len(), MAX_SERIES + 1);
+    }
 }

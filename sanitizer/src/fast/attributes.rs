@@ -6,7 +6,8 @@ use contract::{Place, Rule, StripReason, attr};
 use wire::otlp::{any_value, array_value, key_value, key_value_list};
 use wire::{Fields, write};
 
-use super::policy::{Key, Keys, bit};
+use super::policy::{Key, Keys};
+use super::recent::same;
 use super::{Once, Policy, Stop, Walk};
 use crate::check::{Value, check, fallback};
 
@@ -49,15 +50,13 @@ enum Kind {
 }
 
 /// What is the same for all attributes of a record or a resource.
-pub(super) struct Rules<'a> {
-    pub(super) allowed: Keys,
+pub(super) struct Rules<'a, 'r> {
+    /// All of them.
+    pub(super) attributes: &'r [Attribute<'a>],
+    pub(super) allowed: &'static Keys,
     pub(super) place: Place,
     /// Number of the field that attributes are in.
     pub(super) field: u32,
-    /// The keys that were kept so far: of one that occurs twice, the first counts.
-    pub(super) kept: Keys,
-    /// The record's account id, if it has a valid one: it stands in for a label that must not be shown.
-    pub(super) account_id: Option<&'a str>,
 }
 
 impl<'a> Attribute<'a> {
@@ -67,27 +66,33 @@ impl<'a> Attribute<'a> {
         content: &'a [u8],
         depth: usize,
         policy: &Policy,
+        order: &mut Order,
         range: Range<usize>,
         attributes: &mut Vec<Self>,
     ) -> Result<(), Stop> {
-        if Self::read_usual(content, policy, range.clone(), attributes).is_none() {
+        if let Some((key, value)) = Self::read_usual(content, policy, order) {
+            let number = key.ok();
+            if let Err(unknown) = key {
+                wire::text(unknown)?;
+                value.validate()?;
+            }
+            let (start, end) = (range.start, range.end);
+            attributes.push(Self { start, end, value, number, exact: true, has_index: false });
+        } else {
             attributes.push(Self::read_any(content, depth, policy, range)?);
         }
         Ok(())
     }
 
-    /// Reads it if it is short, of a known key and laid out as every SDK does it: the key, then a value of one field.
+    /// Reads it if it is short and laid out as every SDK does it: the key, by its number if the contract has it, then a value of one field.
     #[inline]
-    fn read_usual(content: &'a [u8], policy: &Policy, range: Range<usize>, attributes: &mut Vec<Self>) -> Option<()> {
-        const KEY: u8 = tag(key_value::KEY, 2);
-        const VALUE: u8 = tag(key_value::VALUE, 2);
+    fn read_usual(content: &'a [u8], policy: &Policy, order: &mut Order) -> Option<(KeyOf<'a>, AnyValue<'a>)> {
         const TEXT: u8 = tag(any_value::STRING_VALUE, 2);
         const INT: u8 = tag(any_value::INT_VALUE, 0);
         const DOUBLE: u8 = tag(any_value::DOUBLE_VALUE, 1);
 
-        let [KEY, key_len @ 0..0x80, rest @ ..] = content else { return None };
-        let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
-        let [VALUE, value_len @ 0..0x80, encoded @ ..] = rest else { return None };
+        let (key, value) = order.key(content, policy)?;
+        let [value_len @ 0..0x80, encoded @ ..] = value else { return None };
         if encoded.len() != usize::from(*value_len) {
             return None;
         }
@@ -98,10 +103,7 @@ impl<'a> Attribute<'a> {
             [DOUBLE, bits @ ..] => (Kind::Double, u64::from_le_bytes(bits.try_into().ok()?), &[][..]),
             _ => return None,
         };
-        let number = Some(policy.number(key)?);
-        let value = AnyValue { kind, bits, bytes };
-        attributes.push(Self { start: range.start, end: range.end, value, number, exact: true, has_index: false });
-        Some(())
+        Some((key, AnyValue { kind, bits, bytes }))
     }
 
     fn read_any(content: &'a [u8], depth: usize, policy: &Policy, range: Range<usize>) -> Result<Self, Stop> {
@@ -151,8 +153,57 @@ impl<'a> Attribute<'a> {
     }
 }
 
+/// A key's number, or the key itself if the contract does not have it.
+type KeyOf<'a> = Result<u8, &'a [u8]>;
+
+/// In which order keys come. Senders do not change theirs, so that the next key is mostly known from the last time, and need not be looked
+/// up but only compared.
+pub(super) struct Order {
+    /// By the number of a key, the key that came after it. `START` stands before the first one.
+    next: [u8; 256],
+    last: u8,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self { next: [0; 256], last: Self::START }
+    }
+}
+
+impl Order {
+    const START: u8 = u8::MAX;
+
+    /// Another record begins.
+    pub(super) fn restart(&mut self) {
+        self.last = Self::START;
+    }
+
+    /// The key at the start of an attribute, by its number if the contract has it; and what comes after the tag of the value.
+    #[inline]
+    fn key<'a>(&mut self, content: &'a [u8], policy: &Policy) -> Option<(KeyOf<'a>, &'a [u8])> {
+        let next = &mut self.next[usize::from(self.last)];
+        if let Some(key) = policy.key(*next)
+            && let Some((start, value)) = content.split_at_checked(key.start.len())
+            && same(start, &key.start)
+        {
+            self.last = *next;
+            return Some((Ok(*next), value));
+        }
+        let [KEY_TAG, key_len @ 0..0x80, rest @ ..] = content else { return None };
+        let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
+        let [VALUE_TAG, value @ ..] = rest else { return None };
+        let Some(number) = policy.number(key) else { return Some((Err(key), value)) };
+        *next = number;
+        self.last = number;
+        Some((Ok(number), value))
+    }
+}
+
+const KEY_TAG: u8 = tag(key_value::KEY, 2);
+pub(super) const VALUE_TAG: u8 = tag(key_value::VALUE, 2);
+
 /// The tag of a field, as far as it is one byte.
-const fn tag(number: u32, wire_type: u8) -> u8 {
+pub(super) const fn tag(number: u32, wire_type: u8) -> u8 {
     assert!(number < 16);
     number.to_le_bytes()[0] << 3 | wire_type
 }
@@ -251,52 +302,69 @@ fn judge_list(key: &Key, content: &[u8]) -> Result<Result<(), StripReason>, Stop
 }
 
 impl<'a> Walk<'a> {
-    /// What holds for these attributes.
-    pub(super) fn rules(&self, attributes: &[Attribute<'a>], allowed: Keys, place: Place, field: u32) -> Result<Rules<'a>, Stop> {
-        let account_id = Attribute::first_text(attributes, self.policy.account_id)?
-            .filter(|id| contract::attribute(attr::UPSTREAM_ACCOUNT_ID).is_some_and(|rule| check(rule, Value::Text(id)).is_ok()));
-        Ok(Rules { allowed, place, field, kept: 0, account_id })
+    /// The record's account id, if it has a valid one: it stands in for a label that must not be shown.
+    fn account_id(&self, attributes: &[Attribute<'a>]) -> Result<Option<&'a str>, Stop> {
+        let Some(id) = Attribute::first_text(attributes, self.policy.account_id)? else { return Ok(None) };
+        Ok(contract::attribute(attr::UPSTREAM_ACCOUNT_ID).filter(|rule| check(rule, Value::Text(id)).is_ok()).map(|_| id))
     }
 
     /// Keeps an attribute, puts the fallback in its place, or cuts it.
     #[inline]
-    pub(super) fn attribute(&mut self, attribute: &Attribute<'a>, rules: &mut Rules<'_>) -> Result<(), Stop> {
+    pub(super) fn attribute(&mut self, attribute: &Attribute<'a>, rules: &Rules<'a, '_>) -> Result<(), Stop> {
         if let Some(number) = attribute.number
             && let Some(key) = self.policy.key(number)
-            && bit(number) & rules.allowed & !rules.kept != 0
-            && attribute.value.judge(key)?.is_ok()
+            && rules.allowed[usize::from(number)]
+            && !self.is_kept(number)
             && attribute.exact
             && !attribute.has_index
+            && self.allows(number, key, &attribute.value)?
         {
-            rules.kept |= bit(number);
+            self.keep(number);
             return Ok(());
         }
         self.edit_attribute(attribute, rules)
     }
 
+    /// Whether a key was kept in the record at hand: of one that occurs twice, the first counts.
+    fn is_kept(&self, number: u8) -> bool {
+        self.kept[usize::from(number)] == self.record
+    }
+
+    fn keep(&mut self, number: u8) {
+        self.kept[usize::from(number)] = self.record;
+    }
+
+    #[inline]
+    fn allows(&mut self, number: u8, key: &Key, value: &AnyValue<'a>) -> Result<bool, Stop> {
+        if value.kind == Kind::Text && key.is_worth_remembering() {
+            return self.recent.allows(number, value.bytes, || Ok(key.judge(value.bytes)?.is_ok()));
+        }
+        Ok(value.judge(key)?.is_ok())
+    }
+
     /// An attribute that cannot stay as it is.
-    fn edit_attribute(&mut self, attribute: &Attribute<'a>, rules: &mut Rules<'_>) -> Result<(), Stop> {
+    fn edit_attribute(&mut self, attribute: &Attribute<'a>, rules: &Rules<'a, '_>) -> Result<(), Stop> {
         let range = attribute.start..attribute.end;
         if attribute.has_index {
             // Indices into a dictionary have a meaning in profiles only.
             self.tally.strip(Place::Number, StripReason::NotAllowed);
         }
-        let judged = match attribute.number.and_then(|number| Some((bit(number), self.policy.key(number)?))) {
+        let judged = match attribute.number.and_then(|number| Some((number, self.policy.key(number)?))) {
             None => Err(StripReason::UnknownKey),
-            Some((bit, _)) if bit & rules.allowed == 0 => Err(StripReason::WrongPlace),
-            Some((bit, _)) if bit & rules.kept != 0 => Err(StripReason::Duplicate),
-            Some((bit, key)) => Ok((bit, key, attribute.value.judge(key)?)),
+            Some((number, _)) if !rules.allowed[usize::from(number)] => Err(StripReason::WrongPlace),
+            Some((number, _)) if self.is_kept(number) => Err(StripReason::Duplicate),
+            Some((number, key)) => Ok((number, key, attribute.value.judge(key)?)),
         };
         match judged {
-            Ok((bit, key, Ok(()))) => {
-                rules.kept |= bit;
+            Ok((number, key, Ok(()))) => {
+                self.keep(number);
                 let value = self.plain_value(range.clone());
                 self.splice.replace(range, |out| write_attribute(out, rules.field, key, &value));
             }
-            Ok((bit, key, Err(reason))) => {
+            Ok((number, key, Err(reason))) => {
                 self.tally.strip(rules.place, reason);
-                if let Some(text) = fallback(key.attribute, rules.account_id) {
-                    rules.kept |= bit;
+                if let Some(text) = fallback(key.attribute, self.account_id(rules.attributes)?) {
+                    self.keep(number);
                     let mut value = Vec::with_capacity(text.len() + 2);
                     write::bytes_field(&mut value, any_value::STRING_VALUE, text.as_bytes());
                     self.splice.replace(range, |out| write_attribute(out, rules.field, key, &value));

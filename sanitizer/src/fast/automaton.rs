@@ -5,11 +5,15 @@ use regex_automata::dfa::{Automaton as _, StartKind, dense};
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
-/// Bits of the classes in the table of [`Glance::Run`].
+use super::secret;
+
+/// Bits of the classes in the table of [`Glance::Words`].
 const HEAD: u8 = 1;
 const TAIL: u8 = 2;
 /// How many classes a table has bits for.
 const MAX_CLASSES: usize = 8;
+/// How many texts are few enough to be listed.
+const MAX_ALL: usize = 512;
 /// The longest text of fixed length that is matched byte by byte.
 const MAX_POSITIONS: usize = 64;
 
@@ -17,15 +21,17 @@ const MAX_POSITIONS: usize = 64;
 pub(super) struct Pattern {
     /// Says yes to most texts that match, and to no other; quickly.
     glance: Option<Glance>,
-    /// Says yes to those that match.
-    states: Box<dense::DFA<Vec<u32>>>,
+    /// Says yes to those that match. Absent where a glance is enough.
+    states: Option<Box<dense::DFA<Vec<u32>>>>,
 }
 
 enum Glance {
-    /// One byte of a class, then any number of another.
-    Run(Box<[u8; 256]>),
+    /// Words with a separator between them. A word is one byte of a class, then any number of another.
+    Words { classes: Box<[u8; 256]>, separator: u8, max_words: usize },
     /// A class for each byte.
-    Positions { classes: Box<[u8; 256]>, positions: Vec<u8>, is_uuid: bool },
+    Positions { classes: Box<[u8; 256]>, positions: Vec<u8> },
+    /// A UUID in lower case.
+    Uuid,
 }
 
 /// The ASCII characters of a class.
@@ -35,26 +41,31 @@ impl Pattern {
     /// `None` for what is no pattern; the reference then decides.
     pub(super) fn new(pattern: &str) -> Option<Self> {
         let tree = regex_syntax::parse(pattern).ok()?;
-        let config = dense::Config::new().start_kind(StartKind::Anchored);
-        Some(Self {
-            glance: run(&tree).or_else(|| positions(&tree)),
-            states: Box::new(dense::Builder::new().configure(config).build(pattern).ok()?),
-        })
+        let glance = words(&tree).or_else(|| positions(&tree));
+        let is_enough = glance.is_some() && is_ascii(&tree);
+        let states = if is_enough {
+            None
+        } else {
+            let config = dense::Config::new().start_kind(StartKind::Anchored);
+            Some(Box::new(dense::Builder::new().configure(config).build(pattern).ok()?))
+        };
+        Some(Self { glance, states })
     }
 
     /// Whether the whole text is a match.
     #[inline]
     pub(super) fn matches(&self, text: &[u8]) -> bool {
-        self.glance.as_ref().is_some_and(|glance| glance.matches(text)) || {
-            let input = Input::new(text).anchored(Anchored::Yes);
-            self.states.try_search_fwd(&input).is_ok_and(|found| found.is_some())
-        }
+        self.glance.as_ref().is_some_and(|glance| glance.matches(text))
+            || self.states.as_ref().is_some_and(|states| {
+                let input = Input::new(text).anchored(Anchored::Yes);
+                states.try_search_fwd(&input).is_ok_and(|found| found.is_some())
+            })
     }
 
     /// Whether all that it matches are UUIDs.
     #[inline]
     pub(super) fn is_uuid(&self) -> bool {
-        matches!(self.glance, Some(Glance::Positions { is_uuid: true, .. }))
+        matches!(self.glance, Some(Glance::Uuid))
     }
 }
 
@@ -62,17 +73,42 @@ impl Glance {
     #[inline]
     fn matches(&self, text: &[u8]) -> bool {
         match self {
-            Self::Run(classes) => {
-                let Some((head, tail)) = text.split_first() else { return false };
-                let common = tail.iter().fold(TAIL, |common, byte| common & classes[usize::from(*byte)]);
-                classes[usize::from(*head)] & HEAD != 0 && common != 0
+            Self::Words { classes, max_words: 1, .. } => is_word(classes, text),
+            Self::Words { classes, separator, max_words } => {
+                let mut words = text.split(|byte| byte == separator);
+                words.by_ref().take(*max_words).all(|word| is_word(classes, word)) && words.next().is_none()
             }
-            Self::Positions { classes, positions, .. } => {
+            Self::Uuid => <&[u8; 36]>::try_from(text).is_ok_and(secret::is_lower_uuid),
+            Self::Positions { classes, positions } => {
                 let fits = |(byte, class): (&u8, &u8)| classes[usize::from(*byte)] & class != 0;
                 text.len() == positions.len() && text.iter().zip(positions).fold(true, |all, pair| all & fits(pair))
             }
         }
     }
+}
+
+/// All texts that match, where these are few and are put together of fixed parts.
+pub(super) fn all_matches(pattern: &str) -> Option<Vec<String>> {
+    let tree = regex_syntax::parse(pattern).ok()?;
+    between_anchors(&tree)?.iter().try_fold(vec![String::new()], followed)
+}
+
+/// Each of the starts, followed by each of the texts that match.
+fn followed(starts: Vec<String>, tree: &Hir) -> Option<Vec<String>> {
+    let all = match tree.kind() {
+        HirKind::Empty => starts,
+        HirKind::Literal(literal) => {
+            let text = std::str::from_utf8(&literal.0).ok()?;
+            starts.into_iter().map(|start| start + text).collect()
+        }
+        HirKind::Concat(parts) => parts.iter().try_fold(starts, followed)?,
+        HirKind::Alternation(parts) => {
+            let each = parts.iter().map(|part| followed(starts.clone(), part)).collect::<Option<Vec<_>>>()?;
+            each.concat()
+        }
+        _ => return None,
+    };
+    (all.len() <= MAX_ALL).then_some(all)
 }
 
 /// What stands between the start and the end of the text.
@@ -82,17 +118,45 @@ fn between_anchors(tree: &Hir) -> Option<&[Hir]> {
     (*start.kind() == HirKind::Look(Look::Start) && *end.kind() == HirKind::Look(Look::End)).then_some(parts)
 }
 
-fn run(tree: &Hir) -> Option<Glance> {
-    let [head, tail] = between_anchors(tree)? else { return None };
-    let HirKind::Repetition(tail) = tail.kind() else { return None };
+#[inline]
+fn is_word(classes: &[u8; 256], word: &[u8]) -> bool {
+    let Some((head, tail)) = word.split_first() else { return false };
+    let common = |bytes: &[u8]| bytes.iter().fold(TAIL, |common, byte| common & classes[usize::from(*byte)]);
+    // Eight at a time, so that the loop costs less than what is in it.
+    let chunks = tail.chunks_exact(8);
+    let rest = common(chunks.remainder());
+    classes[usize::from(*head)] & HEAD != 0 && chunks.fold(rest, |all, chunk| all & common(chunk)) != 0
+}
+
+fn words(tree: &Hir) -> Option<Glance> {
+    let (first, separator, max_words) = match between_anchors(tree)? {
+        first @ [_, _] => (first, 0, 1),
+        [first @ .., more] if first.len() == 2 => {
+            let HirKind::Repetition(more) = more.kind() else { return None };
+            let HirKind::Concat(next) = more.sub.kind() else { return None };
+            let [separator, next @ ..] = next.as_slice() else { return None };
+            let HirKind::Literal(separator) = separator.kind() else { return None };
+            let [separator] = *separator.0 else { return None };
+            if more.min != 0 || next != first {
+                return None;
+            }
+            (first, separator, usize::try_from(more.max?).ok()? + 1)
+        }
+        _ => return None,
+    };
+    let HirKind::Repetition(tail) = first[1].kind() else { return None };
     if tail.min != 0 || tail.max.is_some() {
         return None;
     }
+    let (head, tail) = (ascii(&first[0])?, ascii(&tail.sub)?);
+    if max_words > 1 && (head[usize::from(separator)] || tail[usize::from(separator)]) {
+        return None;
+    }
     let mut classes = Box::new([0; 256]);
-    for (class, bit) in [(ascii(head)?, HEAD), (ascii(&tail.sub)?, TAIL)] {
+    for (class, bit) in [(head, HEAD), (tail, TAIL)] {
         add(&mut classes, &class, bit);
     }
-    Some(Glance::Run(classes))
+    Some(Glance::Words { classes, separator, max_words })
 }
 
 fn positions(tree: &Hir) -> Option<Glance> {
@@ -114,6 +178,9 @@ fn positions(tree: &Hir) -> Option<Glance> {
             _ => sequence.push(ascii(part)?),
         }
     }
+    if is_uuid(&sequence) {
+        return Some(Glance::Uuid);
+    }
     let mut distinct: Vec<Ascii> = Vec::new();
     let mut positions = Vec::new();
     for class in &sequence {
@@ -130,12 +197,25 @@ fn positions(tree: &Hir) -> Option<Glance> {
     for (class, at) in distinct.iter().zip(0..) {
         add(&mut classes, class, 1_u8.checked_shl(at)?);
     }
-    Some(Glance::Positions { classes, positions, is_uuid: is_uuid(&sequence) })
+    Some(Glance::Positions { classes, positions })
 }
 
 fn add(classes: &mut [u8; 256], class: &Ascii, bit: u8) {
     for (entry, member) in classes.iter_mut().zip(class) {
         *entry |= if *member { bit } else { 0 };
+    }
+}
+
+/// Whether nothing outside ASCII matches.
+fn is_ascii(tree: &Hir) -> bool {
+    match tree.kind() {
+        HirKind::Empty | HirKind::Look(_) => true,
+        HirKind::Literal(literal) => literal.0.is_ascii(),
+        HirKind::Class(Class::Unicode(class)) => class.is_ascii(),
+        HirKind::Class(Class::Bytes(class)) => class.is_ascii(),
+        HirKind::Repetition(repetition) => is_ascii(&repetition.sub),
+        HirKind::Capture(capture) => is_ascii(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().all(is_ascii),
     }
 }
 
@@ -149,11 +229,12 @@ fn ascii(part: &Hir) -> Option<Ascii> {
     Some(members)
 }
 
-/// Whether every text is dashes where a UUID has them, and hexadecimal digits elsewhere.
+/// Whether the texts are the UUIDs in lower case.
 fn is_uuid(sequence: &[Ascii]) -> bool {
-    let of = |class: &Ascii, allowed: fn(u8) -> bool| class.iter().zip(0_u8..).all(|(member, byte)| !member || allowed(byte));
+    let is = |class: &Ascii, member: fn(u8) -> bool| class.iter().zip(0_u8..).all(|(is, byte)| *is == member(byte));
     sequence.len() == 36
-        && sequence.iter().enumerate().all(|(at, class)| {
-            if [8, 13, 18, 23].contains(&at) { of(class, |b| b == b'-') } else { of(class, |b| b.is_ascii_hexdigit()) }
+        && sequence.iter().enumerate().all(|(at, class)| match at {
+            8 | 13 | 18 | 23 => is(class, |byte| byte == b'-'),
+            _ => is(class, |byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)),
         })
 }

@@ -1,22 +1,29 @@
 //! The contract in the form in which it is looked up fastest, built once. Everything here may only say yes where the reference does;
 //! where it does not say yes, the reference is asked.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use contract::{Attribute, Fallback, Record, RecordKind, Rule, StripReason, attr, generated};
+use wire::otlp::key_value;
+use wire::write;
 
-use super::automaton::Pattern;
+use super::attributes::VALUE_TAG;
+use super::automaton::{self, Pattern};
+use super::recent::{self, same};
 use super::{Stop, secret};
 use crate::check::{Value, check, check_name};
 
 /// Slots of the table of keys: a power of two, and several times the number of keys.
-const SLOTS: usize = 256;
+const SLOTS: usize = 512;
+/// How many keys have a number. The few numbers above have other uses, see [`recent::NAMES`].
+const MAX_KEYS: usize = 250;
 /// An empty slot.
 const EMPTY: u8 = u8::MAX;
 
-/// A set of keys, one bit for each.
-pub(super) type Keys = u128;
+/// A set of keys: whether each number is in it.
+pub(super) type Keys = [bool; 256];
 
 /// Everything that the walk looks up.
 pub(super) struct Policy {
@@ -36,13 +43,23 @@ pub(super) struct Policy {
 /// One key of the contract.
 pub(super) struct Key {
     pub(super) attribute: &'static Attribute,
+    /// How an attribute with this key starts: the key as a field, and the value's tag.
+    pub(super) start: Vec<u8>,
+    /// Whether its value is one text.
+    is_text: bool,
+    /// Whether that is one that often comes again, and takes long to judge.
+    is_worth_remembering: bool,
     texts: Option<Texts>,
 }
 
 /// What one kind of span may be.
 pub(super) struct RecordPolicy {
     pub(super) record: &'static Record,
+    /// Number under which its names are remembered.
+    pub(super) number: u8,
     pub(super) keys: Keys,
+    /// Names that surely pass; or a pattern for them, where they are too many.
+    names: Members,
     name: Option<Arc<Pattern>>,
 }
 
@@ -54,9 +71,9 @@ struct Texts {
     max_bytes: usize,
 }
 
-/// A set of texts, in the order of their lengths.
+/// A set of texts, in the order of their lengths and then their bytes.
 struct Members {
-    texts: Vec<&'static str>,
+    texts: Vec<Cow<'static, str>>,
     /// Where the texts of each length start.
     starts: Vec<usize>,
 }
@@ -70,10 +87,16 @@ impl Policy {
     fn new() -> Self {
         let mut patterns = Patterns::default();
         let keys = generated::ATTRIBUTES.iter().map(|attribute| Key::new(attribute, &mut patterns)).collect();
-        let mut policy =
-            Self { slots: [EMPTY; SLOTS], keys, records: Vec::new(), resource: 0, record_kind: None, account_id: None };
-        // A key that finds no slot or has no bit is taken for an unknown one; a test holds that there is none.
-        for number in 0..policy.keys.len().min(SLOTS / 2) {
+        let mut policy = Self {
+            slots: [EMPTY; SLOTS],
+            keys,
+            records: Vec::new(),
+            resource: [false; 256],
+            record_kind: None,
+            account_id: None,
+        };
+        // A key that finds no slot is taken for an unknown one; a test holds that there is none.
+        for number in 0..policy.keys.len().min(MAX_KEYS) {
             let mut slot = hash(policy.keys[number].attribute.key.as_bytes());
             while policy.slots[slot] != EMPTY {
                 slot = (slot + 1) % SLOTS;
@@ -86,17 +109,27 @@ impl Policy {
         let kinds = RecordKind::ALL.iter().copied().map(Some).chain([None]);
         policy.records = kinds
             .map(Record::of)
-            .map(|record| RecordPolicy {
-                record,
-                keys: policy.keys_of(record.attributes),
-                name: patterns.get(record.name_pattern),
+            .zip((0..=recent::NAMES).rev())
+            .map(|(record, number)| {
+                let names = all_names(record);
+                RecordPolicy {
+                    record,
+                    number,
+                    keys: policy.keys_of(record.attributes),
+                    name: if names.is_none() { patterns.get(record.name_pattern) } else { None },
+                    names: Members::new(names.unwrap_or_default().into_iter().map(Cow::Owned)),
+                }
             })
             .collect();
         policy
     }
 
     fn keys_of(&self, names: &[&str]) -> Keys {
-        names.iter().filter_map(|name| self.number(name.as_bytes())).fold(0, |keys, number| keys | bit(number))
+        let mut keys = [false; 256];
+        for number in names.iter().filter_map(|name| self.number(name.as_bytes())) {
+            keys[usize::from(number)] = true;
+        }
+        keys
     }
 
     /// The number of a key, if the contract has it.
@@ -106,7 +139,7 @@ impl Policy {
         loop {
             let number = self.slots[slot];
             let candidate = self.keys.get(usize::from(number))?;
-            if candidate.attribute.key.as_bytes() == key {
+            if same(candidate.attribute.key.as_bytes(), key) {
                 return Some(number);
             }
             slot = (slot + 1) % SLOTS;
@@ -126,18 +159,12 @@ impl Policy {
     }
 }
 
-/// The bit of a key; none for a number without one.
-#[inline]
-pub(super) fn bit(number: u8) -> Keys {
-    1_u128.checked_shl(u32::from(number)).unwrap_or(0)
-}
-
 /// The keys differ most at their ends; half of them start alike.
 #[inline]
 fn hash(key: &[u8]) -> usize {
     let tail = key.last_chunk::<8>().map_or(0, |tail| u64::from_le_bytes(*tail));
     let mixed = (tail ^ (key.len() as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 56) as usize % SLOTS
+    (mixed >> 55) as usize % SLOTS
 }
 
 impl Key {
@@ -149,26 +176,42 @@ impl Key {
                     .into_iter()
                     .filter(|text| attribute.fallback == Fallback::Text(text));
                 Some(Texts {
-                    members: Members::new(members.iter().copied().chain(own)),
+                    members: Members::new(members.iter().copied().chain(own).map(Cow::Borrowed)),
                     pattern: pattern.and_then(|pattern| patterns.get(pattern)),
                     max_bytes: max_chars,
                 })
             }
             Rule::TextList { members, .. } => {
-                Some(Texts { members: Members::new(members.iter().copied()), pattern: None, max_bytes: 0 })
+                Some(Texts { members: Members::new(members.iter().copied().map(Cow::Borrowed)), pattern: None, max_bytes: 0 })
             }
             Rule::Int { .. } | Rule::Double { .. } | Rule::Bool => None,
         };
-        Self { attribute, texts }
+        let pattern = texts.as_ref().and_then(|texts| texts.pattern.as_deref());
+        let mut start = Vec::new();
+        write::bytes_field(&mut start, key_value::KEY, attribute.key.as_bytes());
+        start.push(VALUE_TAG);
+        Self {
+            attribute,
+            start,
+            is_text: matches!(attribute.rule, Rule::Text { .. }),
+            is_worth_remembering: pattern.is_some_and(|pattern| !pattern.is_uuid()),
+            texts,
+        }
     }
 
     /// Whether a text may pass; if not, why.
     #[inline]
     pub(super) fn judge(&self, text: &[u8]) -> Result<Result<(), StripReason>, Stop> {
-        if matches!(self.attribute.rule, Rule::Text { .. }) && self.texts.as_ref().is_some_and(|texts| texts.surely_pass(text)) {
+        if self.is_text && self.texts.as_ref().is_some_and(|texts| texts.surely_pass(text)) {
             return Ok(Ok(()));
         }
         Ok(check(self.attribute, Value::Text(wire::text(text)?)))
+    }
+
+    /// Whether its texts often come again, and take long to judge.
+    #[inline]
+    pub(super) fn is_worth_remembering(&self) -> bool {
+        self.is_worth_remembering
     }
 
     /// Whether a text is one of the members.
@@ -199,6 +242,9 @@ impl RecordPolicy {
     pub(super) fn judge_name(&self, name: &[u8]) -> Result<Result<(), StripReason>, Stop> {
         /// Far below the limit of names.
         const MAX_BYTES: usize = 128;
+        if self.names.contains(name) {
+            return Ok(Ok(()));
+        }
         if name.len() <= MAX_BYTES && self.name.as_ref().is_some_and(|pattern| surely_match(pattern, name)) {
             return Ok(Ok(()));
         }
@@ -206,10 +252,18 @@ impl RecordPolicy {
     }
 }
 
+/// All names that a record's spans may have, if they are few. The reference's check has the last word on each.
+fn all_names(record: &'static Record) -> Option<Vec<String>> {
+    let mut names = automaton::all_matches(record.name_pattern)?;
+    names.push(record.fallback_name.to_owned());
+    names.retain(|name| check_name(record, name).is_ok());
+    Some(names)
+}
+
 impl Members {
-    fn new(texts: impl Iterator<Item = &'static str>) -> Self {
-        let mut texts: Vec<&str> = texts.collect();
-        texts.sort_by_key(|text| text.len());
+    fn new(texts: impl Iterator<Item = Cow<'static, str>>) -> Self {
+        let mut texts: Vec<_> = texts.collect();
+        texts.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
         let longest = texts.last().map_or(0, |text| text.len());
         let starts = (0..longest + 2).map(|length| texts.partition_point(|text| text.len() < length)).collect();
         Self { texts, starts }
@@ -218,7 +272,12 @@ impl Members {
     #[inline]
     fn contains(&self, text: &[u8]) -> bool {
         let Some([start, end]) = self.starts.get(text.len()..text.len() + 2) else { return false };
-        self.texts[*start..*end].iter().any(|member| member.as_bytes() == text)
+        let candidates = &self.texts[*start..*end];
+        match candidates {
+            [] => false,
+            [one] => same(one.as_bytes(), text),
+            _ => candidates.binary_search_by(|member| member.as_bytes().cmp(text)).is_ok(),
+        }
     }
 }
 
@@ -236,14 +295,13 @@ impl Patterns {
 mod tests {
     use super::*;
 
-    /// Guarantees: every key of the contract is found, has a bit, and nothing else is found.
+    /// Guarantees: every key of the contract is found, and nothing else is found.
     #[test]
     fn every_key_is_found() {
         let policy = Policy::get();
         for (number, attribute) in generated::ATTRIBUTES.iter().enumerate() {
             let found = policy.number(attribute.key.as_bytes()).expect("a key of the contract");
             assert_eq!(usize::from(found), number);
-            assert_ne!(bit(found), 0, "{}", attribute.key);
             for end in 0..attribute.key.len() {
                 let shorter = &attribute.key[..end];
                 assert_eq!(policy.number(shorter.as_bytes()).is_some(), contract::attribute(shorter).is_some());
@@ -269,7 +327,7 @@ mod tests {
             }
         }
         for record in &Policy::get().records {
-            assert!(record.name.is_some(), "{}", record.record.fallback_name);
+            assert!(record.name.is_some() || !record.names.texts.is_empty(), "{}", record.record.fallback_name);
         }
     }
 }

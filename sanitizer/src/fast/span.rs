@@ -8,7 +8,7 @@ use contract::{DropReason, Place, RecordKind, StripReason};
 use wire::otlp::{event, key_value, link, span, status};
 use wire::{Field, Fields, write};
 
-use super::attributes::Attribute;
+use super::attributes::{Attribute, Rules, tag};
 use super::policy::RecordPolicy;
 use super::{MAX_ATTRIBUTES, MAX_LINKS, Once, Part, Stop, Walk};
 use crate::reference::{DEFINED_FLAGS, MAX_LINKS as MAX_KEPT_LINKS, SPAN_KINDS, STATUS_CODES};
@@ -96,8 +96,7 @@ impl Head<'_> {
 impl<'a> Walk<'a> {
     /// Whether the span stays.
     pub(super) fn span(&mut self, part: Part<'a>) -> Result<bool, Stop> {
-        let (mut attributes, mut others) = (std::mem::take(&mut self.attributes), std::mem::take(&mut self.others));
-        attributes.clear();
+        let (mut attributes, mut others) = (self.next_record(), std::mem::take(&mut self.others));
         others.clear();
         let head = self.read(part, &mut attributes, &mut others)?;
         self.tally.parsed();
@@ -119,9 +118,20 @@ impl<'a> Walk<'a> {
     }
 
     #[inline]
-    fn read(&self, part: Part<'a>, attributes: &mut Vec<Attribute<'a>>, others: &mut Vec<Other<'a>>) -> Result<Head<'a>, Stop> {
-        let (mut once, mut head) = (Once::default(), Head::default());
-        for field in Fields::new(part.content) {
+    fn read(
+        &mut self,
+        part: Part<'a>,
+        attributes: &mut Vec<Attribute<'a>>,
+        others: &mut Vec<Other<'a>>,
+    ) -> Result<Head<'a>, Stop> {
+        let (mut once, mut head, mut fields) = (Once::default(), Head::default(), Fields::new(part.content));
+        loop {
+            // Most of a span is attributes, one after the other.
+            while let Some((content, range)) = fields.take_short(const { tag(span::ATTRIBUTES, 2) }) {
+                let range = part.at + range.start..part.at + range.end;
+                self.read_attribute(content, range, attributes)?;
+            }
+            let Some(field) = fields.next() else { break };
             let field = field?;
             if !matches!(field.number, span::ATTRIBUTES | span::EVENTS | span::LINKS) && field.number <= span::FLAGS {
                 once.see(field.number)?;
@@ -129,10 +139,7 @@ impl<'a> Walk<'a> {
             let place = || part.place(&field);
             let what = match field.number {
                 span::ATTRIBUTES => {
-                    if attributes.len() >= MAX_ATTRIBUTES {
-                        return Err(Stop::Slow);
-                    }
-                    Attribute::read(field.bytes()?, FIELD_DEPTH, self.policy, place(), attributes)?;
+                    self.read_attribute(field.bytes()?, place(), attributes)?;
                     continue;
                 }
                 span::TRACE_ID => {
@@ -213,18 +220,31 @@ impl<'a> Walk<'a> {
         Ok(head)
     }
 
+    #[inline]
+    fn read_attribute(
+        &mut self,
+        content: &'a [u8],
+        range: Range<usize>,
+        attributes: &mut Vec<Attribute<'a>>,
+    ) -> Result<(), Stop> {
+        if attributes.len() >= MAX_ATTRIBUTES {
+            return Err(Stop::Slow);
+        }
+        Attribute::read(content, FIELD_DEPTH, self.policy, &mut self.order, range, attributes)
+    }
+
     /// Notes the edits of a span that stays.
     fn judge(&mut self, part: Part<'a>, head: &Head<'a>, attributes: &[Attribute<'a>], others: &[Other<'a>]) -> Result<(), Stop> {
         let kind = Attribute::first_text(attributes, self.policy.record_kind)?.and_then(RecordKind::parse);
         let policy = self.policy.record(kind);
-        let mut rules = self.rules(attributes, policy.keys, Place::SpanAttribute, span::ATTRIBUTES)?;
+        let rules = Rules { attributes, allowed: &policy.keys, place: Place::SpanAttribute, field: span::ATTRIBUTES };
         let frame = self.splice.open(part.range());
         let (mut others, mut kept_links) = (others.iter().peekable(), 0);
         for attribute in attributes {
             while let Some(other) = others.next_if(|other| other.range.start < attribute.start) {
                 self.other(other, policy, &mut kept_links)?;
             }
-            self.attribute(attribute, &mut rules)?;
+            self.attribute(attribute, &rules)?;
         }
         for other in others {
             self.other(other, policy, &mut kept_links)?;
@@ -244,7 +264,9 @@ impl<'a> Walk<'a> {
         let range = other.range.clone();
         match &other.what {
             What::Name(name) => {
-                if let Err(reason) = policy.judge_name(name)? {
+                if !self.recent.allows(policy.number, name, || Ok::<_, Stop>(policy.judge_name(name)?.is_ok()))?
+                    && let Err(reason) = policy.judge_name(name)?
+                {
                     self.fall_back_name(range, policy.record.fallback_name, reason);
                 }
             }

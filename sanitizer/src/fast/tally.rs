@@ -46,9 +46,9 @@ impl Tally {
     }
 
     pub(super) fn into_report(self) -> Report {
-        let mut report = Report { parsed_spans: self.parsed_spans, accepted_spans: self.accepted_spans, ..Report::default() };
+        let mut report = Report { parsed_records: self.parsed_spans, accepted_records: self.accepted_spans, ..Report::default() };
         let dropped = DropReason::ALL.iter().zip(self.dropped);
-        report.dropped_spans.extend(dropped.filter(|(_, spans)| *spans > 0).map(|(reason, spans)| (*reason, spans)));
+        report.dropped_records.extend(dropped.filter(|(_, spans)| *spans > 0).map(|(reason, spans)| (*reason, spans)));
         for (place, by_reason) in Place::ALL.iter().zip(self.stripped) {
             let stripped = StripReason::ALL.iter().zip(by_reason).filter(|(_, fields)| *fields > 0);
             report.stripped_fields.extend(stripped.map(|(reason, fields)| ((*place, *reason), fields)));

@@ -7,6 +7,8 @@ use super::{Comparison, Expr, Field, Intrinsic, Literal, Order, Pattern, Query, 
 const MAX_DEPTH: usize = 32;
 /// How many conditions a filter, and how many fields a selection may have.
 const MAX_ITEMS: usize = 256;
+/// Regular expressions in one query: twice what the request log's own query has. Each costs time and memory to compile.
+const MAX_PATTERNS: usize = 16;
 /// What is said of everything that TraceQL has and this does not.
 const SUPPORTED: &str = "supported is one filter { … } with comparisons joined by && and ||, then | select(…), then with (…)";
 
@@ -76,7 +78,12 @@ enum Operand {
 
 impl Parser {
     fn new(text: &str) -> Result<Self, SyntaxError> {
-        Ok(Self { tokens: tokens(text)?, next: 0, end: text.len(), items: 0 })
+        let parser = Self { tokens: tokens(text)?, next: 0, end: text.len(), items: 0 };
+        let patterns = parser.tokens.iter().filter(|(_, token)| matches!(token, Token::Symbol("=~" | "!~")));
+        if patterns.count() > MAX_PATTERNS {
+            return Err(parser.error("the query has more than 16 regular expressions"));
+        }
+        Ok(parser)
     }
 
     fn peek(&self) -> Option<&Token> {

@@ -25,8 +25,8 @@ impl Pattern {
     /// Compiles an expression; `None` if it is none, or too large.
     #[must_use]
     pub fn new(expression: &str) -> Option<Self> {
-        // Alone first: otherwise one that closes a group it did not open would break out of the anchors.
-        regex::RegexBuilder::new(expression).size_limit(MAX_COMPILED_BYTES).build().ok()?;
+        // Parsed alone first: otherwise one that closes a group it did not open would break out of the anchors.
+        regex_syntax::parse(expression).ok()?;
         let regex = RegexBuilder::new(&format!("^(?s:{expression})$")).size_limit(MAX_COMPILED_BYTES).build().ok()?;
         Some(Self { regex, everything: expression == ".*", literals: literals(expression) })
     }

@@ -306,3 +306,11 @@ proptest! {
         prop_assert_eq!(&query(&format!("{{ span.x = \"{escaped}\" }}")).map(|query| query.filter), &expected);
     }
 }
+
+/// Guarantees: a query cannot ask for more regular expressions to be compiled than a dashboard has any use for.
+#[test]
+fn regular_expressions_are_bounded() {
+    let conditions = |n: usize| format!("{{ {} }}", vec![".a =~ `x`"; n].join(" && "));
+    assert!(query(&conditions(16)).is_ok());
+    assert!(query(&conditions(17)).is_err());
+}

@@ -297,8 +297,8 @@ def metric(scrape, name, **labels):
 
 def check_metrics(rows, sent_spans, scrape):
     """Everything that was sent is counted once; so is what was stripped, by place; and what is left of an e-mail address is the id's short form."""
-    check(metric(scrape, "pooler_otel_parsed_spans_total") == sent_spans, f"{sent_spans} spans are counted as parsed")
-    check(metric(scrape, "pooler_otel_accepted_spans_total") == sent_spans, f"{sent_spans} spans are counted as accepted")
+    check(metric(scrape, "pooler_otel_parsed_records_total") == sent_spans, f"{sent_spans} spans are counted as parsed")
+    check(metric(scrape, "pooler_otel_accepted_records_total") == sent_spans, f"{sent_spans} spans are counted as accepted")
     check(metric(scrape, "pooler_otel_parsed_messages_total") == len(rows), f"{len(rows)} messages are counted as parsed")
     places = ["resource_attribute", "scope", "schema_url", "span_attribute", "span_event", "span_link", "status_message", "trace_state", "span_name"]
     for place in places:

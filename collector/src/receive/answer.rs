@@ -1,0 +1,79 @@
+//! What a sender is told: nothing more than it has to know, and never what it sent.
+
+use contract::{Protocol, Refusal, Signal};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
+use sanitizer::Report;
+
+/// OTLP's answer to a message that was taken: nothing, or how many records were dropped from it, and why.
+pub fn accepted(signal: Signal, protocol: Protocol, report: &Report) -> Vec<u8> {
+    let dropped = report.dropped_total();
+    if dropped == 0 {
+        // OTLP wants the partial success left out of the JSON, not null.
+        return if protocol == Protocol::HttpJson { b"{}".to_vec() } else { Vec::new() };
+    }
+    let rejected = i64::try_from(dropped).unwrap_or(i64::MAX);
+    let reasons = report.dropped_records.iter().map(|(reason, records)| format!("{records} dropped: {reason}"));
+    let error_message = reasons.collect::<Vec<_>>().join(", ");
+    match signal {
+        Signal::Traces => {
+            let partial_success = Some(ExportTracePartialSuccess { rejected_spans: rejected, error_message });
+            encode(protocol, &ExportTraceServiceResponse { partial_success })
+        }
+        Signal::Logs => {
+            let partial_success = Some(ExportLogsPartialSuccess { rejected_log_records: rejected, error_message });
+            encode(protocol, &ExportLogsServiceResponse { partial_success })
+        }
+        Signal::Metrics => {
+            let partial_success = Some(ExportMetricsPartialSuccess { rejected_data_points: rejected, error_message });
+            encode(protocol, &ExportMetricsServiceResponse { partial_success })
+        }
+    }
+}
+
+/// A message in the form in which the request came.
+pub fn encode<T: prost::Message + serde::Serialize>(protocol: Protocol, message: &T) -> Vec<u8> {
+    match protocol {
+        // The messages are plain structures, which always have a JSON form.
+        Protocol::HttpJson => serde_json::to_vec(message).unwrap_or_default(),
+        Protocol::Grpc | Protocol::HttpProtobuf => message.encode_to_vec(),
+    }
+}
+
+/// What a sender is told about a refused message. Constant text: it never repeats what was sent.
+pub const fn refusal_text(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::TooLarge => "the message is larger than the limit of 64 MiB; send smaller batches",
+        Refusal::Malformed => "the message is not a valid OTLP export request",
+        Refusal::Unsupported => "send application/x-protobuf or application/json, plain or with content-encoding gzip",
+        Refusal::Overloaded => "too much is in flight; try again",
+        Refusal::Unavailable => "the store cannot take the message now; try again",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::DropReason;
+
+    /// Guarantees: full success says nothing, and a partial one counts what was dropped under the name that OTLP gives it for the signal.
+    #[test]
+    fn what_was_dropped_is_counted() {
+        let mut report = Report::default();
+        for signal in Signal::ALL {
+            assert_eq!(accepted(*signal, Protocol::HttpJson, &report), b"{}");
+            assert!(accepted(*signal, Protocol::Grpc, &report).is_empty());
+        }
+        report.dropped_records.extend([(DropReason::InvalidTime, 2), (DropReason::NoDestination, 40)]);
+        for (signal, name) in
+            [(Signal::Traces, "rejectedSpans"), (Signal::Logs, "rejectedLogRecords"), (Signal::Metrics, "rejectedDataPoints")]
+        {
+            let json: serde_json::Value = serde_json::from_slice(&accepted(signal, Protocol::HttpJson, &report)).unwrap();
+            let expected = serde_json::json!({name: 42, "errorMessage": "2 dropped: invalid_time, 40 dropped: no_destination"});
+            assert_eq!(json["partialSuccess"], expected);
+            // Field 1 of the answer holds field 1 with the number 42, as the protocol defines all three.
+            assert_eq!(accepted(signal, Protocol::Grpc, &report)[2..4], [0x08, 42]);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The contract, enforced on the SDK's own span data before anything is encoded: what is let through is what the collector's sanitizer
+//! would let through of the encoded spans. Every span of this exporter goes through it, whoever made it; [`Enforced`] puts it around any
+//! other span exporter.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use contract::limits::{EARLIEST_UNIX_S, LATEST_UNIX_S};
+use contract::{Attribute, DropReason, Record, RecordKind, attr};
+use opentelemetry::trace::{Link, SpanContext, SpanId, Status, TraceId, TraceState};
+use opentelemetry::{Array, InstrumentationScope, Key, KeyValue, Value};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter, SpanLinks};
+use sanitizer::check::{self, check, check_name, fallback};
+
+/// A row has at most one link, to its client's context.
+const MAX_LINKS: usize = 1;
+
+/// A span exporter that sends what the contract allows, and nothing else.
+///
+/// For an application that has an OpenTelemetry pipeline of its own, and sends to a backend without a collector of this project between:
+///
+/// ```no_run
+/// use codex_pooler_exporter::Enforced;
+/// use opentelemetry_sdk::trace::{SdkTracerProvider, SpanExporter};
+///
+/// fn provider(otlp: impl SpanExporter + 'static) -> SdkTracerProvider {
+///     SdkTracerProvider::builder().with_batch_exporter(Enforced::new(otlp)).build()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Enforced<E> {
+    exporter: E,
+    dropped: AtomicU64,
+}
+
+impl<E> Enforced<E> {
+    /// Around this exporter.
+    pub const fn new(exporter: E) -> Self {
+        Self { exporter, dropped: AtomicU64::new(0) }
+    }
+
+    /// Spans that the contract has no place for: of an id of zeros, or of a time before 2020.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl<E: SpanExporter> SpanExporter for Enforced<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let given = batch.len();
+        let batch: Vec<_> = batch.into_iter().filter_map(|span| self::span(span).ok()).collect();
+        self.dropped.fetch_add((given - batch.len()) as u64, Ordering::Relaxed);
+        if batch.is_empty() { Ok(()) } else { self.exporter.export(batch).await }
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(&self::resource(resource));
+    }
+}
+
+/// The span, with what the contract allows of it.
+///
+/// # Errors
+/// [`DropReason::InvalidId`] or [`DropReason::InvalidTime`] if nothing of it can be kept.
+pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
+    // Taken apart completely, so that a field that the SDK adds does not compile until someone has decided about it.
+    let SpanData {
+        span_context,
+        parent_span_id,
+        parent_span_is_remote,
+        span_kind,
+        name,
+        start_time,
+        end_time,
+        attributes,
+        dropped_attributes_count: _,
+        events: _,
+        links,
+        status,
+        instrumentation_scope,
+    } = span;
+    if !span_context.is_valid() {
+        return Err(DropReason::InvalidId);
+    }
+    if !is_time(start_time) || !is_time(end_time) || unix_ns(end_time) < unix_ns(start_time) {
+        return Err(DropReason::InvalidTime);
+    }
+    let record = Record::of(record_kind(&attributes));
+    let mut kept_links = SpanLinks::default();
+    kept_links.links = links.links.iter().filter(|link| link.span_context.is_valid()).map(self::link).take(MAX_LINKS).collect();
+    Ok(SpanData {
+        span_context: context(&span_context),
+        parent_span_id,
+        parent_span_is_remote,
+        span_kind,
+        name: if check_name(record, &name).is_ok() { name } else { Cow::Borrowed(record.fallback_name) },
+        start_time,
+        end_time,
+        attributes: self::attributes(attributes, record.attributes),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: kept_links,
+        status: match status {
+            Status::Error { .. } => Status::error(""),
+            status @ (Status::Unset | Status::Ok) => status,
+        },
+        instrumentation_scope: scope(instrumentation_scope),
+    })
+}
+
+/// The resource, with what the contract allows of it.
+#[must_use]
+pub fn resource(resource: &Resource) -> Resource {
+    let attributes = resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+    let attributes = self::attributes(attributes, contract::generated::RESOURCE_ATTRIBUTES);
+    let builder = Resource::builder_empty();
+    match resource.schema_url() {
+        Some(contract::SCHEMA_URL) => builder.with_schema_url(attributes, contract::SCHEMA_URL).build(),
+        _ => builder.with_attributes(attributes).build(),
+    }
+}
+
+/// Without its trace state, which is free text.
+fn context(context: &SpanContext) -> SpanContext {
+    let (trace_id, span_id): (TraceId, SpanId) = (context.trace_id(), context.span_id());
+    SpanContext::new(trace_id, span_id, context.trace_flags(), context.is_remote(), TraceState::NONE)
+}
+
+fn link(link: &Link) -> Link {
+    Link::with_context(context(&link.span_context))
+}
+
+fn scope(scope: InstrumentationScope) -> InstrumentationScope {
+    let ours = scope.name() == contract::SCOPE_NAME;
+    // A scope's version is a version, so the rule for the service's version holds for it.
+    let version = scope.version().filter(|version| ours && allowed(attr::SERVICE_VERSION, version));
+    let schema_url = scope.schema_url().filter(|url| *url == contract::SCHEMA_URL);
+    let clean = scope.attributes().next().is_none() && version == scope.version() && schema_url == scope.schema_url();
+    if ours && clean {
+        return scope;
+    }
+    let mut builder = InstrumentationScope::builder(if ours { contract::SCOPE_NAME } else { "" });
+    if let Some(version) = version {
+        builder = builder.with_version(version.to_owned());
+    }
+    if schema_url.is_some() {
+        builder = builder.with_schema_url(contract::SCHEMA_URL);
+    }
+    builder.build()
+}
+
+fn allowed(key: &str, text: &str) -> bool {
+    contract::attribute(key).is_some_and(|rule| check(rule, check::Value::Text(text)).is_ok())
+}
+
+/// As it is encoded: a time before 1970 is 1970.
+fn unix_ns(time: SystemTime) -> u64 {
+    // What does not fit wraps around there, too, and is a time that cannot be, or another one.
+    #[allow(clippy::cast_possible_truncation)]
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+fn is_time(time: SystemTime) -> bool {
+    (EARLIEST_UNIX_S..LATEST_UNIX_S).contains(&(unix_ns(time) / 1_000_000_000))
+}
+
+fn first_text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    match &attributes.iter().find(|attribute| attribute.key.as_str() == key)?.value {
+        Value::String(text) => Some(text.as_str()),
+        _ => None,
+    }
+}
+
+fn record_kind(attributes: &[KeyValue]) -> Option<RecordKind> {
+    RecordKind::parse(first_text(attributes, attr::RECORD_KIND)?)
+}
+
+/// The attributes that the place allows, each with a value that its rule allows. Of a key that occurs twice, the first counts.
+fn attributes(given: Vec<KeyValue>, allowed: &[&str]) -> Vec<KeyValue> {
+    let account_id = first_text(&given, attr::UPSTREAM_ACCOUNT_ID)
+        .filter(|id| self::allowed(attr::UPSTREAM_ACCOUNT_ID, id))
+        .map(str::to_owned);
+    let mut kept: Vec<KeyValue> = Vec::with_capacity(given.len());
+    for attribute in given {
+        let key = attribute.key.as_str();
+        let Some(rule) = contract::attribute(key).filter(|rule| allowed.binary_search(&rule.key).is_ok()) else { continue };
+        if kept.iter().any(|other| other.key.as_str() == key) {
+            continue;
+        }
+        let value = if check_value(rule, &attribute.value) {
+            Some(attribute.value)
+        } else {
+            fallback(rule, account_id.as_deref()).map(Value::from)
+        };
+        // The rule's own key: nobody else's memory goes on.
+        kept.extend(value.map(|value| KeyValue::new(Key::from_static_str(rule.key), value)));
+    }
+    kept
+}
+
+fn check_value(rule: &Attribute, value: &Value) -> bool {
+    let value = match value {
+        Value::Bool(value) => check::Value::Bool(*value),
+        Value::I64(value) => check::Value::Int(*value),
+        Value::F64(value) => check::Value::Double(*value),
+        Value::String(value) => check::Value::Text(value.as_str()),
+        Value::Array(Array::String(items)) => {
+            let items: Vec<_> = items.iter().map(opentelemetry::StringValue::as_str).collect();
+            return check(rule, check::Value::TextList(&items)).is_ok();
+        }
+        // On the wire, an empty list has no type.
+        Value::Array(Array::Bool(items)) if items.is_empty() => check::Value::TextList(&[]),
+        Value::Array(Array::I64(items)) if items.is_empty() => check::Value::TextList(&[]),
+        Value::Array(Array::F64(items)) if items.is_empty() => check::Value::TextList(&[]),
+        _ => return false,
+    };
+    check(rule, value).is_ok()
+}

@@ -1,0 +1,177 @@
+//! OTLP over gRPC and over HTTP: one message out, and what the receiver says to it.
+
+use std::io::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flate2::write::GzEncoder;
+use http::{HeaderMap, StatusCode, header};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use prost::Message as _;
+use tonic::codec::CompressionEncoding;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+
+use crate::builder::BuildError;
+use crate::config::{Compression, Config, Protocol};
+
+/// Bytes of an answer at most, as OTLP says.
+const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
+/// What the receiver says to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It took the spans, but for so many.
+    Taken { rejected: u64 },
+    /// Never.
+    Refused,
+    /// Not now; after this time, if it said so.
+    NotNow(Option<Duration>),
+}
+
+/// A message that is ready to be sent, more than once if need be.
+pub(crate) enum Ready {
+    Grpc(Box<ExportTraceServiceRequest>),
+    Http(bytes::Bytes),
+}
+
+pub(crate) enum Client {
+    Grpc { client: Box<TraceServiceClient<Channel>>, metadata: MetadataMap, timeout: Duration },
+    Http { client: reqwest::Client, request: reqwest::Request, compression: Compression },
+}
+
+impl Client {
+    /// Must be called inside the runtime that it will be used in.
+    pub(crate) fn new(config: &Config) -> Result<Self, BuildError> {
+        // A process has one TLS implementation. An error means that the application has chosen one already, which is as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        match config.protocol {
+            Protocol::Grpc => Self::grpc(config),
+            Protocol::HttpProtobuf => Self::http(config),
+        }
+    }
+
+    fn grpc(config: &Config) -> Result<Self, BuildError> {
+        let mut endpoint = Endpoint::from_shared(config.url.to_string()).map_err(|_| BuildError::Endpoint)?;
+        endpoint = endpoint.connect_timeout(config.timeout);
+        if config.url.scheme() == "https" {
+            let tls = ClientTlsConfig::new().with_native_roots();
+            endpoint = endpoint.tls_config(tls).map_err(|_| BuildError::Client)?;
+        }
+        let mut client = TraceServiceClient::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_ANSWER_BYTES);
+        if config.compression == Compression::Gzip {
+            client = client.send_compressed(CompressionEncoding::Gzip);
+        }
+        let metadata = MetadataMap::from_headers(config.headers.0.clone());
+        Ok(Self::Grpc { client: Box::new(client), metadata, timeout: config.timeout })
+    }
+
+    fn http(config: &Config) -> Result<Self, BuildError> {
+        // A redirect could lead the messages, or the credentials, somewhere else.
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(config.timeout)
+            .build()
+            .map_err(|_| BuildError::Client)?;
+        let mut headers = config.headers.0.clone();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/x-protobuf"));
+        if config.compression == Compression::Gzip {
+            headers.insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+        }
+        let request = client.post(config.url.clone()).headers(headers).build().map_err(|_| BuildError::Endpoint)?;
+        Ok(Self::Http { client, request, compression: config.compression })
+    }
+
+    /// Encodes a message, once.
+    pub(crate) fn prepare(&self, message: ExportTraceServiceRequest) -> Ready {
+        match self {
+            Self::Grpc { .. } => Ready::Grpc(Box::new(message)),
+            Self::Http { compression: Compression::None, .. } => Ready::Http(message.encode_to_vec().into()),
+            Self::Http { compression: Compression::Gzip, .. } => {
+                let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                // Writing to memory does not fail.
+                let _ = encoder.write_all(&message.encode_to_vec());
+                Ready::Http(encoder.finish().unwrap_or_default().into())
+            }
+        }
+    }
+
+    /// Sends a message once.
+    pub(crate) async fn send(&mut self, message: &Ready) -> Answer {
+        match (self, message) {
+            (Self::Grpc { client, metadata, timeout }, Ready::Grpc(message)) => {
+                let message = tonic::Request::from_parts(metadata.clone(), tonic::Extensions::default(), (**message).clone());
+                match tokio::time::timeout(*timeout, client.export(message)).await {
+                    Ok(Ok(response)) => taken(&response.into_inner()),
+                    Ok(Err(status)) => grpc_answer(&status),
+                    Err(_) => Answer::NotNow(None),
+                }
+            }
+            (Self::Http { client, request, .. }, Ready::Http(body)) => {
+                let Some(mut request) = request.try_clone() else { return Answer::Refused };
+                *request.body_mut() = Some(body.clone().into());
+                match client.execute(request).await {
+                    Ok(response) => http_answer(response).await,
+                    Err(_) => Answer::NotNow(None),
+                }
+            }
+            // A client prepares its own messages.
+            _ => Answer::Refused,
+        }
+    }
+}
+
+fn taken(response: &ExportTraceServiceResponse) -> Answer {
+    let rejected = response.partial_success.as_ref().map_or(0, |partial| partial.rejected_spans);
+    Answer::Taken { rejected: u64::try_from(rejected).unwrap_or(0) }
+}
+
+/// OTLP's table of gRPC codes that may be tried again.
+fn grpc_answer(status: &tonic::Status) -> Answer {
+    use tonic::Code::{Aborted, Cancelled, DataLoss, DeadlineExceeded, OutOfRange, ResourceExhausted, Unavailable, Unknown};
+    use tonic_types::StatusExt as _;
+    let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    match status.code() {
+        Cancelled | DeadlineExceeded | Aborted | OutOfRange | Unavailable | DataLoss => Answer::NotNow(asked),
+        ResourceExhausted if asked.is_some() => Answer::NotNow(asked),
+        // Not the receiver's word: the connection broke.
+        Unknown if std::error::Error::source(status).is_some() => Answer::NotNow(None),
+        _ => Answer::Refused,
+    }
+}
+
+/// OTLP's list of HTTP statuses that may be tried again.
+async fn http_answer(mut response: reqwest::Response) -> Answer {
+    match response.status() {
+        status if status.is_success() => {
+            let mut body = Vec::new();
+            // An answer that cannot be read says nothing against the spans, which were taken.
+            while let Ok(Some(chunk)) = response.chunk().await {
+                if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                    return Answer::Taken { rejected: 0 };
+                }
+                body.extend_from_slice(&chunk);
+            }
+            taken(&ExportTraceServiceResponse::decode(&body[..]).unwrap_or_default())
+        }
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Answer::NotNow(retry_after(response.headers(), SystemTime::now())),
+        _ => Answer::Refused,
+    }
+}
+
+/// `Retry-After`, in seconds or as a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok()?;
+    let at = UNIX_EPOCH + Duration::from_secs(u64::try_from(date.timestamp().as_second()).ok()?);
+    Some(at.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! The request that a handler is working on, and the one who ends it.
+
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use contract::RequestStatus;
+use http::StatusCode;
+use uuid::Uuid;
+
+use crate::end::End;
+use crate::lifecycle::{Attempt, INTERRUPTED, Settlement};
+use crate::request::{Admitted, AttemptHandle, Finished, Request};
+
+/// Status that the log shows for a client that went away before there was an answer. It is never sent.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// The request that a handler is working on. [`super::RequestLayer`] puts it into the request's extensions; clones are the same request.
+#[derive(Clone, Debug)]
+pub struct CurrentRequest(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    id: Uuid,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// What the handler said.
+    end: Option<End>,
+    http_status: Option<u16>,
+    settled: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Admitted(Admitted),
+    Dispatched(Request),
+    Finished(Finished),
+    /// Nothing can be said of it any more.
+    Gone,
+}
+
+impl CurrentRequest {
+    pub(super) fn new(admitted: Admitted) -> Self {
+        let id = admitted.id();
+        let state = State { phase: Phase::Admitted(admitted), end: None, http_status: None, settled: false };
+        Self(Arc::new(Shared { id, state: Mutex::new(state) }))
+    }
+
+    /// Row id; nil if the exporter is disabled.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.0.id
+    }
+
+    /// An attempt that starts now. `None` if the request has ended: nobody waits for its answer.
+    #[must_use = "an attempt that is dropped stays open until its request ends"]
+    pub fn attempt(&self, attempt: Attempt) -> Option<AttemptHandle> {
+        let mut state = self.0.lock();
+        state.phase = match mem::replace(&mut state.phase, Phase::Gone) {
+            Phase::Admitted(admitted) => Phase::Dispatched(admitted.dispatch()),
+            phase => phase,
+        };
+        match &state.phase {
+            Phase::Dispatched(request) => Some(request.attempt(attempt)),
+            _ => None,
+        }
+    }
+
+    /// Says what the ledger says, also after the end: the row waits for it while a clone of this is kept, for
+    /// [`contract::limits::SETTLEMENT_HOLD`] at most. When the last clone is dropped, what is not settled is recorded as unknown. Without an
+    /// attempt there is nothing to settle.
+    pub fn settle(&self, settlement: Settlement) {
+        let mut state = self.0.lock();
+        state.settled = true;
+        match &mut state.phase {
+            Phase::Dispatched(request) => request.settle(settlement),
+            Phase::Finished(finished) => finished.settle(settlement),
+            Phase::Admitted(_) | Phase::Gone => {}
+        }
+    }
+
+    /// Says how the request ends, once the handler knows: the last word before the end of the answer counts. It ends then, and not now.
+    /// Only a panic is stronger than what was said.
+    pub fn end(&self, end: End) {
+        self.0.lock().end = Some(end);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Ends the request, unless it has ended: as its handler said, else as `otherwise` says, which is told whether there were attempts.
+    fn close(&mut self, otherwise: impl FnOnce(bool) -> End) {
+        let dispatched = matches!(self.phase, Phase::Dispatched(_));
+        let end = self.end.take();
+        let end = move || end.unwrap_or_else(|| otherwise(dispatched));
+        let with_status = |end: End| End { http_status: end.http_status.or(self.http_status), ..end };
+        self.phase = match mem::replace(&mut self.phase, Phase::Gone) {
+            Phase::Admitted(admitted) => {
+                admitted.complete(with_status(end()));
+                Phase::Gone
+            }
+            Phase::Dispatched(request) => Phase::Finished(request.finish(with_status(end()))),
+            ended => ended,
+        };
+    }
+
+    /// Ends the request, unless it has ended, as interrupted, whatever its handler said.
+    fn interrupt(&mut self) {
+        self.end = None;
+        self.close(|_| End::failed(INTERRUPTED));
+    }
+}
+
+impl Drop for State {
+    /// The last one who had it is gone. A request that is still open is a websocket's: its handler said how it ends, or was interrupted.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.interrupt();
+        }
+        self.close(|_| End::failed(INTERRUPTED));
+        if let Phase::Finished(finished) = &mut self.phase
+            && !self.settled
+        {
+            finished.settle(Settlement::Unknown);
+        }
+    }
+}
+
+/// Ends a request, once. Dropping it means that the client went away.
+#[derive(Debug)]
+pub(super) struct Closer {
+    current: CurrentRequest,
+    span: tracing::Span,
+    /// The answer has no body, whatever its length says, because none was asked for.
+    head_only: bool,
+    /// A part of the application runs. If it still does when this is dropped, it panicked.
+    running: bool,
+    /// Somebody else ends the request.
+    handed_over: bool,
+}
+
+impl Closer {
+    pub(super) fn new(current: CurrentRequest, head_only: bool) -> Self {
+        #[cfg(feature = "tracing-layer")]
+        let span = match &current.0.lock().phase {
+            Phase::Admitted(admitted) => admitted.span(),
+            _ => tracing::Span::none(),
+        };
+        #[cfg(not(feature = "tracing-layer"))]
+        let span = tracing::Span::none();
+        Self { current, span, head_only, running: false, handed_over: false }
+    }
+
+    /// Runs a part of the application, inside the request's span.
+    pub(super) fn run<T>(closer: &mut Option<Self>, part: impl FnOnce() -> T) -> T {
+        let Some(closer) = closer else { return part() };
+        closer.running = true;
+        let result = closer.span.in_scope(part);
+        closer.running = false;
+        result
+    }
+
+    /// The answer's head is on its way. Returns whether it has a body whose end has to be waited for.
+    pub(super) fn answered(&self, status: StatusCode) -> bool {
+        self.current.0.lock().http_status = Some(status.as_u16());
+        !self.head_only && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+    }
+
+    /// The whole answer was handed to the server.
+    pub(super) fn completed(self) {
+        let mut state = self.current.0.lock();
+        let http_status = state.http_status.unwrap_or_default();
+        state.close(|dispatched| {
+            End::new(match http_status {
+                ..400 => RequestStatus::Succeeded,
+                400..500 | 503 if !dispatched => RequestStatus::Rejected,
+                _ => RequestStatus::Failed,
+            })
+        });
+    }
+
+    /// The answer broke off on our side.
+    pub(super) fn body_failed(self) {
+        self.current.0.lock().close(|_| End::truncated());
+    }
+
+    /// There is no answer, and that was not the client's doing.
+    pub(super) fn interrupted(self) {
+        self.current.0.lock().interrupt();
+    }
+
+    /// The connection is a websocket now. The request ends when its handler lets go of it; see `State::drop`.
+    pub(super) fn upgraded(mut self) {
+        self.handed_over = true;
+    }
+}
+
+impl Drop for Closer {
+    /// After an end, this changes nothing.
+    fn drop(&mut self) {
+        if self.handed_over {
+            return;
+        }
+        let mut state = self.current.0.lock();
+        if self.running {
+            return state.interrupt();
+        }
+        state.http_status = state.http_status.or(Some(CLIENT_CLOSED_REQUEST));
+        state.close(|_| End::client_disconnected());
+    }
+}

@@ -1,0 +1,25 @@
+//! The slow and obvious sanitizer. Every message type of OTLP has a function here that takes it apart completely, so that a new field in the
+//! protocol does not compile until someone has decided about it, and builds a new one from what the contract allows.
+
+mod common;
+mod logs;
+mod metrics;
+#[cfg(test)]
+mod tests;
+mod traces;
+
+pub(crate) use logs::logs;
+pub(crate) use metrics::metrics;
+pub(crate) use traces::{DEFINED_FLAGS, MAX_LINKS, SPAN_KINDS, STATUS_CODES, traces};
+
+/// Sanitizes an `ExportTraceServiceRequest` in protobuf: decodes it, builds a new one, and encodes that.
+///
+/// # Errors
+/// [`Refused::Protobuf`](crate::Refused::Protobuf) if any part of it cannot be parsed.
+#[cfg(feature = "reference")]
+pub fn protobuf(message: &[u8]) -> Result<(Vec<u8>, crate::Report), crate::Refused> {
+    use prost::Message as _;
+    let request = prost::Message::decode(message).map_err(|_| crate::Refused::Protobuf)?;
+    let (request, report) = traces(request);
+    Ok((request.encode_to_vec(), report))
+}

@@ -1,0 +1,146 @@
+//! The canary through the real binary: every way in, every way out, all forbidden values at once.
+
+use contract::{DropReason, Signal};
+use testkit::backend::{Answer, Backend, Script, service};
+use testkit::leaks::Scanner;
+use testkit::send::{self, JSON, PROTOBUF};
+use testkit::serve::Serve;
+
+use super::schema::Schema;
+use super::{canaries, json, legal, normal};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_pooler-otel");
+/// Key and value that the protocol does not have, in every object of a JSON message.
+const UNKNOWN_JSON: &str = "zq7unknown write \"me\" a poem?";
+
+/// A way in: its protocol, and whether the message is compressed.
+const WAYS: [(&str, bool); 6] =
+    [("grpc", false), ("grpc", true), (PROTOBUF, false), (PROTOBUF, true), (JSON, false), (JSON, true)];
+
+/// Sends a message, and returns everything that comes back.
+fn export(serve: &Serve, signal: Signal, (protocol, compressed): (&str, bool), protobuf: &[u8], json: &[u8]) -> Vec<u8> {
+    if protocol == "grpc" {
+        let answer = send::grpc_bytes(&serve.otlp_grpc(), service(signal), protobuf.to_vec(), compressed);
+        return answer.unwrap_or_else(|status| panic!("{signal}: {status}")).to_vec();
+    }
+    let body = if protocol == JSON { json } else { protobuf };
+    let url = format!("{}/v1/{signal}", serve.otlp_http());
+    let reply = if compressed {
+        send::post(&url, &[("content-type", protocol), ("content-encoding", "gzip")], &send::gzip(body))
+    } else {
+        send::post(&url, &[("content-type", protocol)], body)
+    };
+    assert_eq!(reply.status, 200, "{signal}: {}", reply.text());
+    reply.everything()
+}
+
+/// Guarantees: with a forbidden value in every field of every signal, sent over every protocol, plain and compressed, none is in any file, any
+/// forwarded message, any answer, the metrics, or what is printed; the scanner finds each of them in what was sent; and every record
+/// is accounted for.
+#[test]
+fn nothing_forbidden_gets_through_the_binary() {
+    let schema = Schema::of_otlp();
+    for forward_protocol in ["grpc", "http/protobuf"] {
+        let script = Script::always(Answer::Accept);
+        let backend = if forward_protocol == "grpc" { Backend::grpc(script) } else { Backend::http(script) };
+        let folder = tempfile::tempdir().unwrap();
+        let url = backend.url();
+        let arguments = ["--log-level", "debug", "--forward-protocol", forward_protocol, "--forward-endpoint", &url];
+        let mut serve = Serve::start(BINARY, folder.path(), &arguments);
+
+        let mut markers = vec!["zq7unknown".to_owned()];
+        let mut answers = Vec::new();
+        for signal in Signal::ALL {
+            let canaries = canaries(&schema, *signal);
+            // An export request has nothing but a list, so that messages one after the other are one message.
+            let all: Vec<u8> = canaries.iter().flat_map(|canary| canary.protobuf.clone()).collect();
+            let all_json = json(*signal, &all, Some(UNKNOWN_JSON));
+            let texts = canaries.iter().filter(|canary| canary.path.last().unwrap().holds_text()).map(|canary| &canary.marker);
+            let mut bypassed = Scanner::new(texts.clone());
+            bypassed.bytes("what was sent", &all);
+            assert_eq!(bypassed.findings().len(), texts.clone().count(), "{signal}: not all are planted");
+            markers.extend(texts.cloned());
+            for way in WAYS {
+                answers.extend(export(&serve, *signal, way, &all, &all_json));
+            }
+        }
+        serve.assert_conserved();
+        let scrape = serve.scrape();
+        for signal in Signal::TEXTS {
+            let delivered = [("signal", *signal), ("branch", "forward")];
+            assert!(scrape.count("pooler_otel_branch_delivered_records_total", &delivered) > 0, "{signal}");
+        }
+        // Wherever something can be stripped, something was.
+        for place in contract::Place::TEXTS {
+            assert!(scrape.count("pooler_otel_stripped_fields_total", &[("place", place)]) > 0, "{place}");
+        }
+
+        answers.extend(send::get(&format!("{}/metrics", serve.metrics())).everything());
+        let mut scanner = Scanner::new(markers);
+        scanner.folder(folder.path());
+        assert!(serve.terminate().success());
+        scanner.folder(folder.path());
+        backend.recorded().iter().for_each(|request| scanner.bytes("forwarded", &request.everything()));
+        scanner.bytes("an answer", &answers);
+        scanner.bytes("standard output", serve.stdout().as_bytes());
+        scanner.bytes("standard error", serve.stderr().as_bytes());
+        scanner.assert_clean();
+    }
+}
+
+/// Guarantees: legal messages of every signal arrive at the destination as they were sent, by every way in and both ways out.
+#[test]
+fn what_is_legal_is_forwarded_complete() {
+    let schema = Schema::of_otlp();
+    for forward_protocol in ["grpc", "http/protobuf"] {
+        let script = Script::always(Answer::Accept);
+        let backend = if forward_protocol == "grpc" { Backend::grpc(script) } else { Backend::http(script) };
+        let folder = tempfile::tempdir().unwrap();
+        let url = backend.url();
+        let serve = Serve::start(BINARY, folder.path(), &["--forward-protocol", forward_protocol, "--forward-endpoint", &url]);
+        for signal in Signal::ALL {
+            let all: Vec<u8> = legal(&schema, *signal).into_iter().flat_map(|(_, message)| message).collect();
+            for way in WAYS {
+                let answer = export(&serve, *signal, way, &all, &json(*signal, &all, None));
+                assert!(!String::from_utf8_lossy(&answer).contains("dropped"), "{signal}: {}", String::from_utf8_lossy(&answer));
+            }
+            serve.assert_conserved();
+            let path = if forward_protocol == "grpc" { service(*signal).to_owned() } else { format!("/v1/{signal}") };
+            let forwarded: Vec<_> = backend.recorded().into_iter().filter(|request| request.path == path).collect();
+            assert_eq!(forwarded.len(), WAYS.len(), "{signal}");
+            for request in forwarded {
+                assert!(normal(*signal, &request.body) == normal(*signal, &all), "{signal} is not forwarded as it was sent");
+            }
+        }
+    }
+}
+
+/// Guarantees: without a destination, spans are stored, and log records and data points are dropped for that reason; the sender is told how
+/// many, and nothing of them is kept.
+#[test]
+fn without_a_destination_what_is_not_stored_is_dropped() {
+    let schema = Schema::of_otlp();
+    let folder = tempfile::tempdir().unwrap();
+    let serve = Serve::start(BINARY, folder.path(), &[]);
+    for (signal, told) in
+        [(Signal::Traces, None), (Signal::Logs, Some("rejectedLogRecords")), (Signal::Metrics, Some("rejectedDataPoints"))]
+    {
+        let (_, message) = legal(&schema, signal).remove(0);
+        let reply =
+            send::post(&format!("{}/v1/{signal}", serve.otlp_http()), &[("content-type", JSON)], &json(signal, &message, None));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let scrape = serve.scrape();
+        let of = |name: &str| scrape.count(name, &[("signal", signal.as_str())]);
+        assert_eq!(of("pooler_otel_parsed_records_total"), 1);
+        let reason = [("signal", signal.as_str()), ("reason", DropReason::NoDestination.as_str())];
+        let dropped = scrape.count("pooler_otel_dropped_records_total", &reason);
+        match told {
+            None => assert_eq!((dropped, of("pooler_otel_accepted_records_total"), reply.text().as_str()), (0, 1, "{}")),
+            Some(name) => {
+                assert_eq!((dropped, of("pooler_otel_accepted_records_total")), (1, 0));
+                assert_eq!(reply.json()["partialSuccess"][name], 1, "{}", reply.text());
+            }
+        }
+    }
+    serve.assert_conserved();
+}
