@@ -46,12 +46,7 @@ mod tests {
     /// A length-delimited field number 1 or 2.
     fn field(number: u8, content: &[u8]) -> Vec<u8> {
         let mut bytes = vec![number << 3 | 2];
-        let mut length = content.len();
-        while length >= 0x80 {
-            bytes.push((length & 0x7f) as u8 | 0x80);
-            length >>= 7;
-        }
-        bytes.push(length as u8);
+        prost::encoding::encode_varint(content.len() as u64, &mut bytes);
         bytes.extend_from_slice(content);
         bytes
     }

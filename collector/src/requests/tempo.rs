@@ -68,12 +68,12 @@ impl Client {
         }
         let mut response = request.send().await.map_err(|error| {
             let place = place(&self.base);
-            match error.is_timeout() {
-                true => anyhow::anyhow!("no answer from {place} within {} s; try a narrower --from and --to", TIMEOUT.as_secs()),
-                false => anyhow::anyhow!(
-                    "no Tempo API answers at {place}; is `pooler-otel serve`, or Tempo, running there? change it with --url"
-                ),
+            if error.is_timeout() {
+                return anyhow::anyhow!("no answer from {place} within {} s; try a narrower --from and --to", TIMEOUT.as_secs());
             }
+            anyhow::anyhow!(
+                "no Tempo API answers at {place}; is `pooler-otel serve`, or Tempo, running there? change it with --url"
+            )
         })?;
         let status = response.status();
         let mut body = Vec::new();

@@ -1,3 +1,4 @@
+//! Tests of the module that this one is part of.
 use super::*;
 use crate::exporter::Exporter;
 
