@@ -6,25 +6,27 @@ use std::sync::LazyLock;
 
 use regex::RegexSet;
 
-/// Shapes that a regular expression knows. Ours first, then what other vendors publish about the form of their keys.
+/// Shapes that a regular expression knows. Ours first, then what other vendors publish about the form of their keys. What may stand before a key is
+/// spelt out, because a word boundary counts `_` as a letter, and because the expression's fast engine has none for texts beyond ASCII, which
+/// every composed text is.
 static SHAPES: LazyLock<Option<RegexSet>> = LazyLock::new(|| {
     RegexSet::new([
         // A whole API key of the pooler: the public prefix, and more.
         r"sk-cxp-[0-9a-f]{12}-",
         // Any other key that starts with sk-; the pooler's public prefix alone is not one.
-        r"\bsk-(?:[a-bd-zA-Z0-9_]|c(?:[a-wyzA-Z0-9_]|x(?:[a-oq-zA-Z0-9_]|p[^-])))[A-Za-z0-9_-]{12,}",
-        r"(?i)\bbearer\s+\S{8,}",
-        r"(?i)\bbasic\s+[A-Za-z0-9+/]{8,}={1,2}",
-        r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}",
+        r"(?:^|[^A-Za-z0-9])sk-(?:[a-bd-zA-Z0-9_]|c(?:[a-wyzA-Z0-9_]|x(?:[a-oq-zA-Z0-9_]|p[^-])))[A-Za-z0-9_-]{12,}",
+        r"(?i)(?:^|[^A-Za-z0-9])bearer[\s:]+\S{8,}",
+        r"(?i)(?:^|[^A-Za-z0-9])basic\s+[A-Za-z0-9+/]{8,}={1,2}",
+        r"(?:^|[^A-Za-z0-9])eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}",
         r"-----BEGIN",
-        r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-        r"\bgh[pousr]_[A-Za-z0-9]{20,}",
-        r"\bgithub_pat_[A-Za-z0-9_]{20,}",
-        r"\bglpat-[A-Za-z0-9_-]{16,}",
-        r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
-        r"\bAIza[0-9A-Za-z_-]{30,}",
+        r"(?:^|[^A-Za-z0-9])(?:AKIA|ASIA)[0-9A-Z]{16}",
+        r"(?:^|[^A-Za-z0-9])gh[pousr]_[A-Za-z0-9]{20,}",
+        r"(?:^|[^A-Za-z0-9])github_pat_[A-Za-z0-9_]{20,}",
+        r"(?:^|[^A-Za-z0-9])glpat-[A-Za-z0-9_-]{16,}",
+        r"(?:^|[^A-Za-z0-9])xox[abeoprs]-[A-Za-z0-9-]{10,}",
+        r"(?:^|[^A-Za-z0-9])AIza[0-9A-Za-z_-]{30,}",
         r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+",
-        r"(?i)\bhttps?://",
+        r"(?i)https?://",
     ])
     .ok()
 });
@@ -129,6 +131,10 @@ mod tests {
             "Basic dXNlcjpwYXNzd29yZA==",
             "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UifQ.sig",
             "AKIAIOSFODNN7EXAMPLE",
+            "x_AKIAIOSFODNN7EXAMPLE",
+            "user_sk-proj-abcdefghijklmnop1234",
+            "token_ghp_0123456789abcdefghijABCDEFGHIJ",
+            "Bearer:abcdefgh12345678",
             "ghp_0123456789abcdefghijABCDEFGHIJ",
             "alice@example.com",
             "192.0.2.7",
