@@ -7,6 +7,9 @@
 //! codex-pooler-exporter = { git = "https://github.com/codex-pooler-otel/codex-pooler-otel" }
 //! ```
 //!
+//! The contract's closed sets, such as `Route` and `Transport`, and the ids' type are `codex_pooler_exporter::contract` and
+//! `codex_pooler_exporter::uuid`; examples here import them as crates of their own.
+//!
 //! The features `tracing-layer`, `tower` and `axum` are for applications that use those; the lifecycle needs none of them
 //! (`default-features = false`).
 //!
@@ -110,7 +113,7 @@
 //! # The row
 //!
 //! `pooler-otel requests` now shows it: succeeded, `Aurora seat 2 · Core agents`, one retry, `692 tokens · $0.0003`, and `error.code` none,
-//! because a retry that helped is no error of the request.
+//! because a retry that helped is no error of the request. The column Errors names the failed attempt's code all the same.
 //!
 //! # What it costs
 //!

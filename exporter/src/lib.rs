@@ -56,6 +56,11 @@ mod totals;
 #[cfg(feature = "tower")]
 pub mod tower;
 
+/// The telemetry contract: closed sets such as `Route`, `Method` and `Transport`, which admissions are made of.
+pub use contract;
+/// The crate of the ids' type.
+pub use uuid;
+
 pub use builder::{BuildError, Builder};
 pub use config::{Compression, Protocol};
 pub use end::{AttemptEnd, Denial, End, Rejection, Terminal};

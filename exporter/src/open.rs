@@ -15,13 +15,11 @@ use crate::queue::{Job, Queue};
 use crate::spans;
 
 /// A request, from its admission on. Its lock may be held while the queue's is taken, never the other way round.
-#[derive(Debug)]
 pub(crate) struct Open {
     id: Uuid,
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
 struct State {
     lifecycle: Lifecycle,
     phase: Phase,
@@ -34,6 +32,13 @@ enum Phase {
     Held,
     /// Handed to the queue. Nothing changes any more.
     Recorded,
+}
+
+/// Says which request, and not what the application said about it: handles end up in other people's logs.
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Open").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl Open {

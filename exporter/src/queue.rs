@@ -25,11 +25,12 @@ const LINGER: Duration = Duration::from_millis(500);
 const MAX_WATCHED: usize = 65_536;
 /// Rows that wait for their settlement at most. Beyond it a row is sent as it is, and its settlement as a correction.
 const MAX_HELD: usize = 16_384;
+/// Longest wait that a caller can ask for; more than this cannot be added to a point in time.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long a shutdown waits for a message on its way to be given up.
 const ABANDON_TIME: Duration = Duration::from_secs(1);
 
 /// Something that happened, and that becomes one span or more.
-#[derive(Debug)]
 pub(crate) enum Job {
     /// The request was open then.
     Marker { open: Arc<Open>, sequence: u32, at: SystemTime },
@@ -73,7 +74,6 @@ pub(crate) struct Fate {
     pub(crate) shutdown: u64,
 }
 
-#[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
     heartbeat: Duration,
@@ -88,7 +88,7 @@ pub(crate) struct Queue {
     pub(crate) abandon: tokio::sync::Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     waiting: VecDeque<Job>,
     waiting_spans: usize,
@@ -101,6 +101,13 @@ struct State {
     /// Someone waits until every span is settled: do not linger.
     flushes: usize,
     closed: bool,
+}
+
+/// Says how much is queued and not what: that is what other callers recorded, as they gave it, and there can be megabytes of it.
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("totals", &self.totals()).finish_non_exhaustive()
+    }
 }
 
 impl Queue {
@@ -152,7 +159,7 @@ impl Queue {
         if state.held.is_empty() {
             self.time.notify_one();
         }
-        state.held.push_back((Instant::now() + self.hold, Arc::downgrade(open)));
+        state.held.push_back((Instant::now() + self.hold.min(FOREVER), Arc::downgrade(open)));
         true
     }
 
@@ -227,7 +234,7 @@ impl Queue {
 
     /// Waits until what is queued now is settled, or the time is over.
     pub(crate) fn flush(&self, timeout: Duration) -> Totals {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(FOREVER);
         let mut state = self.lock();
         state.flushes += 1;
         self.work.notify_all();
@@ -293,12 +300,25 @@ impl Queue {
 }
 
 impl State {
+    /// Makes room for what cannot be said again: a marker only says that a request is open, and the next one, or its row, says it better.
+    fn drop_markers(&mut self) {
+        let before = self.waiting.len();
+        self.waiting.retain(|job| !matches!(job, Job::Marker { .. }));
+        let dropped = before - self.waiting.len();
+        self.waiting_spans -= dropped;
+        self.totals.queued -= dropped as u64;
+        self.totals.dropped_queue_full += dropped as u64;
+    }
+
     fn push(&mut self, job: Job, queue: &Queue) {
         let spans = job.spans();
         if spans == 0 {
             return;
         }
         self.totals.emitted += spans as u64;
+        if self.waiting_spans + spans > MAX_QUEUED && !matches!(job, Job::Marker { .. }) {
+            self.drop_markers();
+        }
         if self.closed {
             self.totals.dropped_shutdown += spans as u64;
         } else if self.waiting_spans + spans > MAX_QUEUED {

@@ -46,7 +46,7 @@ fn identity(row: &mut Attributes, lifecycle: &Lifecycle) {
 
 fn state(row: &mut Attributes, lifecycle: &Lifecycle) {
     let end = lifecycle.end.as_ref();
-    let code = end.and_then(|end| end.error_code.as_deref());
+    let code = error_code(lifecycle);
     let status = status(lifecycle);
     let latency_ms = latency_ms(lifecycle);
     let retries = end.map_or(lifecycle.attempts.len().saturating_sub(1), |end| end.retry_count as usize);
@@ -191,10 +191,15 @@ fn latency_ms(lifecycle: &Lifecycle) -> Option<u64> {
     lifecycle.attempts.last()?.end.as_ref()?.latency_ms
 }
 
+/// The request's own code. A success has none, whatever its `End` says: the two would contradict each other in every count.
+fn error_code(lifecycle: &Lifecycle) -> Option<&str> {
+    lifecycle.end.as_ref().filter(|end| end.status != RequestStatus::Succeeded)?.error_code.as_deref()
+}
+
 /// What the errors column is made of: the request's code, its denials, then the code of every attempt that has one.
 fn errors(lifecycle: &Lifecycle) -> Vec<ErrorEntry> {
     let end = lifecycle.end.as_ref();
-    let request = end.and_then(|end| end.error_code.as_deref()).map(entry);
+    let request = error_code(lifecycle).map(entry);
     let denials = end.into_iter().flat_map(|end| &end.denials).map(|denial| ErrorEntry {
         exhausted: denial.exhausted,
         resets: denial.resets_at.and_then(instant),

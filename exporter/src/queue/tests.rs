@@ -118,3 +118,37 @@ fn closing_records_what_is_held() {
     assert_eq!(queue.totals().queued, 2);
     assert!(queue.wait_for_due().is_none() && !queue.hold(&open));
 }
+
+/// Guarantees: when very many requests end at once, their rows take the place of markers that still wait: a request that nobody would hear of
+/// again would look open for ever. The account stays balanced.
+#[test]
+fn rows_displace_markers() {
+    let queue = queue();
+    let open = Arc::new(Open::new(Lifecycle::new(testing::admission(), testing::at())));
+    for sequence in (0_u32..).take(MAX_QUEUED) {
+        queue.push_job(Job::Marker { open: Arc::clone(&open), sequence, at: testing::at() });
+    }
+    push_each(&queue, MAX_QUEUED);
+    let totals = queue.totals();
+    assert!(balanced(totals), "{totals:?}");
+    assert_eq!((totals.queued, totals.dropped_queue_full), (MAX_QUEUED as u64, MAX_QUEUED as u64));
+    queue.close();
+    let mut rows = 0;
+    while let Some(batch) = queue.next_batch() {
+        rows += batch.iter().filter(|job| matches!(job, Job::Spans(_))).count();
+        queue.settle(Fate { exported: batch.iter().map(|job| job.spans() as u64).sum(), ..Fate::default() });
+    }
+    assert_eq!(rows, MAX_QUEUED);
+}
+
+/// Guarantees: what a handle prints for debugging holds nothing of what any caller recorded, and stays small; and the longest wait is no panic.
+#[test]
+fn debugging_prints_no_one_elses_requests() {
+    let queue = queue();
+    let open = Arc::new(Open::new(Lifecycle::new(testing::admission(), testing::at())));
+    queue.push_job(Job::Marker { open: Arc::clone(&open), sequence: 0, at: testing::at() });
+    let text = format!("{queue:?} {open:?}");
+    assert!(!text.contains("CI agents") && !text.contains("core") && text.len() < 1000, "{text}");
+    let queue = Queue::new(Duration::from_secs(15), Duration::MAX);
+    assert_eq!(queue.flush(Duration::MAX).queued, 0);
+}

@@ -214,3 +214,12 @@ fn spans_do_not_end_before_they_start() {
     lifecycle.end.as_mut().unwrap().at = at() - Duration::from_secs(5);
     sent(finished(&lifecycle));
 }
+
+/// Guarantees: a success has no error code, whatever the caller put there: it would be counted as both.
+#[test]
+fn a_success_has_no_code() {
+    let end = crate::lifecycle::End { error_code: Some("oops".into()), at: testing::at(), ..crate::lifecycle::End::completed() };
+    let lifecycle = Lifecycle { end: Some(end), ..Lifecycle::new(testing::admission(), testing::at()) };
+    let text = format!("{:?}", finished(&lifecycle));
+    assert!(text.contains("succeeded") && !text.contains("oops"), "{text}");
+}
