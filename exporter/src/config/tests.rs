@@ -1,4 +1,5 @@
-//! Tests of the module that this one is part of.
+//! What the environment, and settings that contradict it, come to.
+
 use super::*;
 use crate::exporter::Exporter;
 

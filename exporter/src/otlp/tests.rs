@@ -1,4 +1,5 @@
-//! Tests of the module that this one is part of.
+//! The client against answers as OTLP allows them.
+
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 

@@ -1,4 +1,5 @@
-//! Tests of the module that this one is part of.
+//! The account of the queue: what fits, what is dropped, what is waited for.
+
 use std::sync::mpsc;
 
 use super::*;
