@@ -173,10 +173,14 @@ pub mod attr {
     pub const POOLER_OTEL_DROP_REASON: &str = "pooler_otel.drop_reason";
     /// Where in a message a field was stripped.
     pub const POOLER_OTEL_PLACE: &str = "pooler_otel.place";
+    /// Version of the policy in force: the first 12 hexadecimal digits of a SHA-256 over its rules.
+    pub const POOLER_OTEL_POLICY_VERSION: &str = "pooler_otel.policy_version";
     /// Protocol by which a message arrived.
     pub const POOLER_OTEL_PROTOCOL: &str = "pooler_otel.protocol";
     /// Why a whole message was refused.
     pub const POOLER_OTEL_REFUSAL: &str = "pooler_otel.refusal";
+    /// How an attempt to load the policy again ended.
+    pub const POOLER_OTEL_RELOAD_RESULT: &str = "pooler_otel.reload_result";
     /// What a message is about.
     pub const POOLER_OTEL_SIGNAL: &str = "pooler_otel.signal";
     /// Why a field was stripped.
@@ -486,6 +490,13 @@ pub mod sets {
             /// The store could not take it; the sender may try again.
             Unavailable = "unavailable",
         }
+        /// How an attempt to load the policy again ended.
+        ReloadResult {
+            /// The new policy is in force.
+            Loaded = "loaded",
+            /// The file is invalid; the old policy stays.
+            Invalid = "invalid",
+        }
         /// State of the request.
         RequestStatus {
             /// Admitted and not finished.
@@ -765,14 +776,16 @@ pub static ATTRIBUTES: &[Attribute] = &[
     Attribute { key: "pooler_otel.branch", rule: Rule::Text { members: &["store", "forward"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("branch") },
     Attribute { key: "pooler_otel.drop_reason", rule: Rule::Text { members: &["invalid_id", "invalid_time", "unknown_name", "wrong_type", "invalid_number", "no_destination", "queue_full", "rejected", "exhausted", "shutdown"], pattern: None, max_chars: 14 }, fallback: Fallback::Drop, label: Some("reason") },
     Attribute { key: "pooler_otel.place", rule: Rule::Text { members: &["resource_attribute", "scope", "schema_url", "entity_ref", "span_name", "span_attribute", "span_event", "span_link", "status_message", "trace_state", "number", "parent_id", "log_body", "log_attribute", "severity_text", "trace_context", "metric_unit", "metric_description", "metric_metadata", "data_point_attribute", "exemplar"], pattern: None, max_chars: 20 }, fallback: Fallback::Drop, label: Some("place") },
+    Attribute { key: "pooler_otel.policy_version", rule: Rule::Text { members: &[], pattern: Some("^[0-9a-f]{12}$"), max_chars: 12 }, fallback: Fallback::Drop, label: Some("version") },
     Attribute { key: "pooler_otel.protocol", rule: Rule::Text { members: &["grpc", "http_protobuf", "http_json"], pattern: None, max_chars: 13 }, fallback: Fallback::Drop, label: Some("protocol") },
     Attribute { key: "pooler_otel.refusal", rule: Rule::Text { members: &["too_large", "malformed", "unsupported", "overloaded", "unavailable"], pattern: None, max_chars: 11 }, fallback: Fallback::Drop, label: Some("reason") },
+    Attribute { key: "pooler_otel.reload_result", rule: Rule::Text { members: &["loaded", "invalid"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("result") },
     Attribute { key: "pooler_otel.signal", rule: Rule::Text { members: &["traces", "logs", "metrics"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("signal") },
     Attribute { key: "pooler_otel.strip_reason", rule: Rule::Text { members: &["unknown_key", "wrong_place", "wrong_type", "not_a_member", "pattern", "too_long", "out_of_range", "detected", "duplicate", "not_allowed"], pattern: None, max_chars: 12 }, fallback: Fallback::Drop, label: Some("reason") },
     Attribute { key: "service.instance.id", rule: Rule::Text { members: &[], pattern: Some("^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$"), max_chars: 36 }, fallback: Fallback::Drop, label: None },
     Attribute { key: "service.name", rule: Rule::Text { members: &[], pattern: Some("^[a-z][a-z0-9_-]*$"), max_chars: 63 }, fallback: Fallback::Drop, label: Some("service") },
     Attribute { key: "service.namespace", rule: Rule::Text { members: &[], pattern: Some("^[a-z][a-z0-9_-]*$"), max_chars: 63 }, fallback: Fallback::Drop, label: None },
-    Attribute { key: "service.version", rule: Rule::Text { members: &[], pattern: Some("^v?(?:[0-9]+(?:\\.[0-9]+){0,3}(?:[-+][0-9A-Za-z.-]{1,16})?)$"), max_chars: 32 }, fallback: Fallback::Drop, label: None },
+    Attribute { key: "service.version", rule: Rule::Text { members: &[], pattern: Some("^v?(?:[0-9]+(?:\\.[0-9]+){0,3}(?:[-+][0-9A-Za-z.-]{1,16})?)$"), max_chars: 32 }, fallback: Fallback::Drop, label: Some("version") },
     Attribute { key: "telemetry.sdk.language", rule: Rule::Text { members: &["cpp", "dotnet", "erlang", "go", "java", "nodejs", "php", "python", "ruby", "rust", "swift", "webjs"], pattern: None, max_chars: 6 }, fallback: Fallback::Drop, label: None },
     Attribute { key: "telemetry.sdk.name", rule: Rule::Text { members: &["opentelemetry"], pattern: None, max_chars: 13 }, fallback: Fallback::Drop, label: None },
     Attribute { key: "telemetry.sdk.version", rule: Rule::Text { members: &[], pattern: Some("^(?:[0-9]+(?:\\.[0-9]+){0,3}(?:[-+][0-9A-Za-z.-]{1,16})?)$"), max_chars: 32 }, fallback: Fallback::Drop, label: None },
@@ -840,12 +853,24 @@ pub static EVENTS: &[Event] = &[
 #[rustfmt::skip]
 pub static OTLP_METRICS: &[OtlpMetric] = &[
     OtlpMetric { name: "codex_pooler.account_info", unit: "{account}", description: "1 for every upstream account that was seen, with its plan.", instrument: Instrument::Gauge, attributes: &["codex_pooler.pool.slug", "codex_pooler.upstream.account.label", "codex_pooler.upstream.plan.label"] },
+    OtlpMetric { name: "codex_pooler.attempt.duration", unit: "s", description: "Time of finished attempts, as the request log's latency.", instrument: Instrument::Histogram, attributes: &["codex_pooler.attempt.status", "codex_pooler.pool.slug", "codex_pooler.upstream.account.label"] },
     OtlpMetric { name: "codex_pooler.attempts", unit: "{attempt}", description: "Finished attempts.", instrument: Instrument::Counter, attributes: &["codex_pooler.attempt.status", "codex_pooler.error.code", "codex_pooler.pool.slug", "codex_pooler.upstream.account.label"] },
+    OtlpMetric { name: "codex_pooler.cost_usd", unit: "{USD}", description: "Settled cost in US dollars, of requests with known usage and a price.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
     OtlpMetric { name: "codex_pooler.last_seen_timestamp", unit: "s", description: "When a sender was last heard, in seconds since the Unix epoch.", instrument: Instrument::Gauge, attributes: &["service.name"] },
     OtlpMetric { name: "codex_pooler.late_rows", unit: "{row}", description: "Rows that ended more than 10 minutes before they arrived. They are stored and are in no other request metric.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug"] },
     OtlpMetric { name: "codex_pooler.request.duration", unit: "s", description: "Total time of finished requests. Rows that a recovery closed are left out.", instrument: Instrument::Histogram, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model", "codex_pooler.request.outcome", "codex_pooler.request.transport"] },
     OtlpMetric { name: "codex_pooler.requests", unit: "{request}", description: "Finished requests.", instrument: Instrument::Counter, attributes: &["codex_pooler.error.code", "codex_pooler.pool.slug", "codex_pooler.request.model", "codex_pooler.request.outcome", "codex_pooler.request.status", "codex_pooler.request.transport", "http.route"] },
     OtlpMetric { name: "codex_pooler.requests_in_flight", unit: "{request}", description: "Requests that are open, by their last marker of the last 60 seconds.", instrument: Instrument::Gauge, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.transport"] },
+    OtlpMetric { name: "codex_pooler.requests_in_flight.oldest_age", unit: "s", description: "Age of the oldest request that is open and has a heartbeat; 0 when none is.", instrument: Instrument::Gauge, attributes: &["codex_pooler.pool.slug"] },
+    OtlpMetric { name: "codex_pooler.requests_without_heartbeat", unit: "{request}", description: "Requests that never finished and whose last marker is older than 60 seconds, until they are forgotten.", instrument: Instrument::Gauge, attributes: &["codex_pooler.pool.slug"] },
+    OtlpMetric { name: "codex_pooler.retries", unit: "{retry}", description: "Attempts after the first, of finished requests.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
+    OtlpMetric { name: "codex_pooler.settlements", unit: "{settlement}", description: "Settled requests, by what is known of their usage and price.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.pricing.status", "codex_pooler.usage.status"] },
+    OtlpMetric { name: "codex_pooler.time_to_first_output", unit: "s", description: "Time from the start of an attempt to its first output, where it had one.", instrument: Instrument::Histogram, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
+    OtlpMetric { name: "codex_pooler.usage.cache_read_input_tokens", unit: "{token}", description: "Input tokens that were read from a cache; they are part of the input tokens, of requests with known usage.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
+    OtlpMetric { name: "codex_pooler.usage.cache_write_input_tokens", unit: "{token}", description: "Input tokens that were written to a cache, of requests with known usage.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
+    OtlpMetric { name: "codex_pooler.usage.input_tokens", unit: "{token}", description: "Input tokens, of requests with known usage.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
+    OtlpMetric { name: "codex_pooler.usage.output_tokens", unit: "{token}", description: "Output tokens, of requests with known usage.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
+    OtlpMetric { name: "codex_pooler.usage.reasoning_output_tokens", unit: "{token}", description: "Output tokens of reasoning; they are part of the output tokens, of requests with known usage.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
     OtlpMetric { name: "gen_ai.client.inference.duration", unit: "s", description: "Time that a call to a model took.", instrument: Instrument::Histogram, attributes: &["codex_pooler.attempt.status", "codex_pooler.upstream.plan.family", "error.type", "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.response.model"] },
     OtlpMetric { name: "gen_ai.client.inference.operation.input_tokens", unit: "{token}", description: "Input tokens of one call.", instrument: Instrument::Histogram, attributes: &["gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"] },
     OtlpMetric { name: "gen_ai.client.inference.operation.output_tokens", unit: "{token}", description: "Output tokens of one call.", instrument: Instrument::Histogram, attributes: &["gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"] },
@@ -873,6 +898,42 @@ pub mod metrics {
     /// Finished attempts.
     #[rustfmt::skip]
     pub static CODEX_POOLER_ATTEMPTS_TOTAL: Metric = Metric { name: "codex_pooler_attempts_total", help: "Finished attempts.", instrument: Instrument::Counter, labels: &["pool", "account", "status", "error_code"], buckets: &[] };
+    /// Time of finished attempts, as the request log's latency.
+    #[rustfmt::skip]
+    pub static CODEX_POOLER_ATTEMPT_DURATION_SECONDS: Metric = Metric { name: "codex_pooler_attempt_duration_seconds", help: "Time of finished attempts, as the request log's latency.", instrument: Instrument::Histogram, labels: &["pool", "account", "status"], buckets: &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0] };
+    /// Time from the start of an attempt to its first output, where it had one.
+    #[rustfmt::skip]
+    pub static CODEX_POOLER_TIME_TO_FIRST_OUTPUT_SECONDS: Metric = Metric { name: "codex_pooler_time_to_first_output_seconds", help: "Time from the start of an attempt to its first output, where it had one.", instrument: Instrument::Histogram, labels: &["pool", "model"], buckets: &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0] };
+    /// Attempts after the first, of finished requests.
+    #[rustfmt::skip]
+    pub static CODEX_POOLER_RETRIES_TOTAL: Metric = Metric { name: "codex_pooler_retries_total", help: "Attempts after the first, of finished requests.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    /// Input tokens, of requests with known usage.
+    #[rustfmt::skip]
+    pub static CODEX_POOLER_USAGE_INPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_input_tokens_total", help: "Input tokens, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    /// Input tokens that were read from a cache; they are part of the input tokens, of requests with known usage.
+    #[rustfmt::skip]
+    pub static CODEX_POOLER_USAGE_CACHE_READ_INPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_cache_read_input_tokens_total", help: "Input tokens that were read from a cache; they are part of the input tokens, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    /// Input tokens that were written to a cache, of requests with known usage.
+    #[rustfmt::skip]
+    pub static CODEX_POOLER_USAGE_CACHE_WRITE_INPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_cache_write_input_tokens_total", help: "Input tokens that were written to a cache, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    /// Output tokens, of requests with known usage.
+    #[rustfmt::skip]
+    pub static CODEX_POOLER_USAGE_OUTPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_output_tokens_total", help: "Output tokens, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    /// Output tokens of reasoning; they are part of the output tokens, of requests with known usage.
+    #[rustfmt::skip]
+    pub static CODEX_POOLER_USAGE_REASONING_OUTPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_reasoning_output_tokens_total", help: "Output tokens of reasoning; they are part of the output tokens, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    /// Settled cost in US dollars, of requests with known usage and a price.
+    #[rustfmt::skip]
+    pub static CODEX_POOLER_COST_USD_TOTAL: Metric = Metric { name: "codex_pooler_cost_usd_total", help: "Settled cost in US dollars, of requests with known usage and a price.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    /// Settled requests, by what is known of their usage and price.
+    #[rustfmt::skip]
+    pub static CODEX_POOLER_SETTLEMENTS_TOTAL: Metric = Metric { name: "codex_pooler_settlements_total", help: "Settled requests, by what is known of their usage and price.", instrument: Instrument::Counter, labels: &["pool", "usage_status", "pricing_status"], buckets: &[] };
+    /// Age of the oldest request that is open and has a heartbeat; 0 when none is.
+    #[rustfmt::skip]
+    pub static CODEX_POOLER_REQUESTS_IN_FLIGHT_OLDEST_AGE_SECONDS: Metric = Metric { name: "codex_pooler_requests_in_flight_oldest_age_seconds", help: "Age of the oldest request that is open and has a heartbeat; 0 when none is.", instrument: Instrument::Gauge, labels: &["pool"], buckets: &[] };
+    /// Requests that never finished and whose last marker is older than 60 seconds, until they are forgotten.
+    #[rustfmt::skip]
+    pub static CODEX_POOLER_REQUESTS_WITHOUT_HEARTBEAT: Metric = Metric { name: "codex_pooler_requests_without_heartbeat", help: "Requests that never finished and whose last marker is older than 60 seconds, until they are forgotten.", instrument: Instrument::Gauge, labels: &["pool"], buckets: &[] };
     /// Rows that ended more than 10 minutes before they arrived. They are stored and are in no other request metric.
     #[rustfmt::skip]
     pub static CODEX_POOLER_LATE_ROWS_TOTAL: Metric = Metric { name: "codex_pooler_late_rows_total", help: "Rows that ended more than 10 minutes before they arrived. They are stored and are in no other request metric.", instrument: Instrument::Counter, labels: &["pool"], buckets: &[] };
@@ -915,8 +976,23 @@ pub mod metrics {
     /// Records that wait in a branch.
     #[rustfmt::skip]
     pub static POOLER_OTEL_BRANCH_QUEUED_RECORDS: Metric = Metric { name: "pooler_otel_branch_queued_records", help: "Records that wait in a branch.", instrument: Instrument::Gauge, labels: &["signal", "branch"], buckets: &[] };
+    /// 1 for the policy in force, by its version.
+    #[rustfmt::skip]
+    pub static POOLER_OTEL_POLICY_INFO: Metric = Metric { name: "pooler_otel_policy_info", help: "1 for the policy in force, by its version.", instrument: Instrument::Gauge, labels: &["version"], buckets: &[] };
+    /// Attempts to load the operator's policy again, by result. After a failed one the old policy stays in force.
+    #[rustfmt::skip]
+    pub static POOLER_OTEL_POLICY_RELOADS_TOTAL: Metric = Metric { name: "pooler_otel_policy_reloads_total", help: "Attempts to load the operator's policy again, by result. After a failed one the old policy stays in force.", instrument: Instrument::Counter, labels: &["result"], buckets: &[] };
+    /// 1 while the policy file on disk is invalid and an older policy is in force, else 0.
+    #[rustfmt::skip]
+    pub static POOLER_OTEL_POLICY_STALE: Metric = Metric { name: "pooler_otel_policy_stale", help: "1 while the policy file on disk is invalid and an older policy is in force, else 0.", instrument: Instrument::Gauge, labels: &[], buckets: &[] };
+    /// 1 while messages are taken, else 0: the store or the queue cannot take them.
+    #[rustfmt::skip]
+    pub static POOLER_OTEL_READY: Metric = Metric { name: "pooler_otel_ready", help: "1 while messages are taken, else 0: the store or the queue cannot take them.", instrument: Instrument::Gauge, labels: &[], buckets: &[] };
+    /// 1, with the version of the collector.
+    #[rustfmt::skip]
+    pub static POOLER_OTEL_BUILD_INFO: Metric = Metric { name: "pooler_otel_build_info", help: "1, with the version of the collector.", instrument: Instrument::Gauge, labels: &["version"], buckets: &[] };
 
     /// Every metric, in the registry's order.
     #[rustfmt::skip]
-    pub static ALL: &[&Metric] = &[&CODEX_POOLER_REQUESTS_TOTAL, &CODEX_POOLER_REQUEST_DURATION_SECONDS, &CODEX_POOLER_REQUESTS_IN_FLIGHT, &CODEX_POOLER_ATTEMPTS_TOTAL, &CODEX_POOLER_LATE_ROWS_TOTAL, &CODEX_POOLER_ACCOUNT_INFO, &CODEX_POOLER_LAST_SEEN_TIMESTAMP_SECONDS, &POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, &POOLER_OTEL_REFUSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_RECORDS_TOTAL, &POOLER_OTEL_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_STRIPPED_FIELDS_TOTAL, &POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_QUEUED_RECORDS];
+    pub static ALL: &[&Metric] = &[&CODEX_POOLER_REQUESTS_TOTAL, &CODEX_POOLER_REQUEST_DURATION_SECONDS, &CODEX_POOLER_REQUESTS_IN_FLIGHT, &CODEX_POOLER_ATTEMPTS_TOTAL, &CODEX_POOLER_ATTEMPT_DURATION_SECONDS, &CODEX_POOLER_TIME_TO_FIRST_OUTPUT_SECONDS, &CODEX_POOLER_RETRIES_TOTAL, &CODEX_POOLER_USAGE_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_CACHE_READ_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_CACHE_WRITE_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_OUTPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_REASONING_OUTPUT_TOKENS_TOTAL, &CODEX_POOLER_COST_USD_TOTAL, &CODEX_POOLER_SETTLEMENTS_TOTAL, &CODEX_POOLER_REQUESTS_IN_FLIGHT_OLDEST_AGE_SECONDS, &CODEX_POOLER_REQUESTS_WITHOUT_HEARTBEAT, &CODEX_POOLER_LATE_ROWS_TOTAL, &CODEX_POOLER_ACCOUNT_INFO, &CODEX_POOLER_LAST_SEEN_TIMESTAMP_SECONDS, &POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, &POOLER_OTEL_REFUSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_RECORDS_TOTAL, &POOLER_OTEL_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_STRIPPED_FIELDS_TOTAL, &POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_QUEUED_RECORDS, &POOLER_OTEL_POLICY_INFO, &POOLER_OTEL_POLICY_RELOADS_TOTAL, &POOLER_OTEL_POLICY_STALE, &POOLER_OTEL_READY, &POOLER_OTEL_BUILD_INFO];
 }
