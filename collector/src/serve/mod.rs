@@ -2,18 +2,19 @@
 
 pub mod admin;
 pub mod forward;
-pub mod in_flight;
 pub mod listen;
 pub mod metrics;
 pub mod pipeline;
 pub mod request_metrics;
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -25,6 +26,8 @@ use crate::stop::stopped;
 
 /// How long open connections may take to finish when the server ends.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long the start waits for the requests that were open when the store was closed.
+const TAKE_UP: Duration = Duration::from_secs(5);
 
 /// What `serve` runs with.
 #[derive(Clone, Debug)]
@@ -114,6 +117,7 @@ impl Server {
         })
         .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))?;
         let metrics = Arc::new(Metrics::new());
+        take_up_open_requests(&store.reader(), |marker| metrics.was_open(marker));
         let (forward, worker) = match &config.forward {
             Some(config) => {
                 let (forward, worker) = Forward::new(config, Arc::clone(&metrics))?;
@@ -174,6 +178,20 @@ impl Server {
         }
         tokio::task::spawn_blocking(move || self.store.close()).await.context("closing the store failed")??;
         Ok(())
+    }
+}
+
+/// Takes up the requests that were open when the store was closed. If that fails, their next markers do it.
+fn take_up_open_requests(reader: &store::Reader, take_up: impl Fn(&Span)) {
+    let scan = store::Scan { records: store::Records::Markers, ..store::Scan::all(Instant::now() + TAKE_UP) };
+    let result = reader.scan::<store::ReadError>(&scan, |candidate| {
+        if let Some(marker) = candidate.view()? {
+            take_up(&marker.span);
+        }
+        Ok(ControlFlow::Continue(()))
+    });
+    if let Err(error) = result {
+        tracing::warn!(%error, "requests that were open are counted from their next heartbeat on");
     }
 }
 

@@ -102,22 +102,25 @@ impl Pipeline {
         if spans > 0 {
             self.metrics.branch_accepted(Signal::Traces, Branch::Store, spans);
             let written = self.store.write(message.clone()).await;
-            self.store_works.store(matches!(written, Ok(()) | Err(WriteError::Full)), Ordering::Relaxed);
-            if let Err(error) = written {
-                let (reason, refusal) = match error {
-                    WriteError::Full => (DropReason::QueueFull, Refusal::Overloaded),
-                    WriteError::Closed => (DropReason::Shutdown, Refusal::Unavailable),
-                    WriteError::Failed(_) => (DropReason::Rejected, Refusal::Unavailable),
-                };
-                self.metrics.branch_dropped(Signal::Traces, Branch::Store, reason, spans);
-                return Err(refusal);
-            }
+            self.store_works.store(matches!(written, Ok(_) | Err(WriteError::Full)), Ordering::Relaxed);
+            let changes = match written {
+                Ok(changes) => changes,
+                Err(error) => {
+                    let (reason, refusal) = match error {
+                        WriteError::Full => (DropReason::QueueFull, Refusal::Overloaded),
+                        WriteError::Closed => (DropReason::Shutdown, Refusal::Unavailable),
+                        WriteError::Failed(_) => (DropReason::Rejected, Refusal::Unavailable),
+                    };
+                    self.metrics.branch_dropped(Signal::Traces, Branch::Store, reason, spans);
+                    return Err(refusal);
+                }
+            };
             self.metrics.branch_delivered(Signal::Traces, Branch::Store, spans);
             if let Some(forward) = &self.forward {
                 forward.enqueue(message);
             }
+            self.metrics.requests(message, Some(&changes));
         }
-        self.metrics.requests(message);
         Ok(message.report().clone())
     }
 
