@@ -91,6 +91,7 @@ impl ForwardArgs {
 
 /// Where to push metrics.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the fields are the flags' names")]
 pub struct PushArgs {
     /// Push the metrics of /metrics to this OTLP endpoint, too [default: `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`].
     #[arg(long, value_name = "URL", env = "POOLER_OTEL_METRICS_OTLP_ENDPOINT", hide_env_values = true)]

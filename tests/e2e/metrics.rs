@@ -1,6 +1,7 @@
 //! The request metrics of the real binary, against sums worked out from the database rows themselves: the slow way, without the code that is tested.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+#![allow(clippy::cast_precision_loss, reason = "the counts of a test are small")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,9 +77,12 @@ fn send_examples(serve: &Serve, examples: &[Value]) {
     serve.assert_conserved();
 }
 
-/// Sums by metric and labels, from the rows.
+/// A metric's name and some of its labels.
+type Series = (&'static str, Vec<(&'static str, String)>);
+
+/// Sums by series, from the rows.
 #[derive(Default)]
-struct Oracle(BTreeMap<(&'static str, Vec<(&'static str, String)>), f64>);
+struct Oracle(BTreeMap<Series, f64>);
 
 impl Oracle {
     fn add(&mut self, name: &'static str, labels: &[(&'static str, &str)], by: f64) {
@@ -225,7 +229,7 @@ fn metrics_are_what_the_rows_add_up_to() {
         assert!(shown.is_none_or(|account| accounts.contains(account)), "{shown:?} is not among {accounts:?}");
     }
     let seen = scrape.sum("codex_pooler_last_seen_timestamp_seconds", &[("service", "codex-pooler")]);
-    assert!((seen - Timestamp::now().as_second() as f64).abs() < 60.0, "{seen}");
+    assert!((seen - Timestamp::now().as_duration().as_secs_f64()).abs() < 60.0, "{seen}");
 
     assert!(serve.terminate().success());
     let serve = Serve::start(BINARY, folder.path(), &RETENTION);
@@ -293,8 +297,8 @@ fn a_correction_counts_once() {
 }
 
 /// The sums of each metric in one push: of counters their values, of histograms their counts.
-fn sums(push: &[ExportMetricsServiceRequest]) -> BTreeMap<String, f64> {
-    let metrics = push.iter().flat_map(|m| &m.resource_metrics).flat_map(|r| &r.scope_metrics).flat_map(|s| &s.metrics);
+fn sums(push: &ExportMetricsServiceRequest) -> BTreeMap<String, f64> {
+    let metrics = push.resource_metrics.iter().flat_map(|r| &r.scope_metrics).flat_map(|s| &s.metrics);
     let mut sums = BTreeMap::new();
     for metric in metrics {
         let sum = match metric.data.as_ref().unwrap() {
@@ -333,7 +337,7 @@ fn what_is_pushed_is_what_is_scraped() {
         let last = pushes().pop().unwrap();
         let resource = last.resource_metrics[0].resource.as_ref().unwrap();
         assert!(resource.attributes.contains(&attribute(attr::SERVICE_NAME, "pooler-otel")));
-        let pushed = sums(&[last]);
+        let figures = sums(&last);
         for metric in contract::generated::metrics::ALL {
             let name = match metric.instrument {
                 Instrument::Counter => metric.name.to_owned(),
@@ -341,11 +345,11 @@ fn what_is_pushed_is_what_is_scraped() {
                 Instrument::Gauge => continue,
             };
             let scraped = scrape.sum(&name, &[]);
-            let sum = pushed.get(metric.otlp_name).copied().unwrap_or(0.0);
+            let sum = figures.get(metric.otlp_name).copied().unwrap_or(0.0);
             // The pushes go on between the scrape and the end.
             assert!((sum - scraped).abs() < 1e-9 || metric.otlp_name == "pooler_otel.metric_pushes", "{name}: {sum}, {scraped}");
         }
-        assert!(pushed["codex_pooler.requests"] > 38.0 && pushed["codex_pooler.attempt.duration"] > 20.0);
+        assert!(figures["codex_pooler.requests"] > 38.0 && figures["codex_pooler.attempt.duration"] > 20.0);
         assert_eq!(scrape.count("pooler_otel_failed_metric_pushes_total", &[]), 0, "a busy destination is asked again");
         backend.finish();
     }

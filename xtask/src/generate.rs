@@ -236,11 +236,18 @@ fn reference(registry: &Registry) -> Result<String> {
 fn metrics_reference(registry: &Registry) -> Result<String> {
     let mut out = String::from(METRICS_PAGE);
     for (title, prefix) in [("Requests", "codex_pooler."), ("The collector itself", "pooler_otel.")] {
-        write!(out, "\n## {title}\n\n| scraped as | over OTLP | instrument, unit | labels | what it is |\n|---|---|---|---|---|\n")?;
+        write!(
+            out,
+            "\n## {title}\n\n| scraped as | over OTLP | instrument, unit | labels | what it is |\n|---|---|---|---|---|\n"
+        )?;
         for metric in registry.metrics.iter().filter(|metric| metric.name.starts_with(prefix)) {
             let labels = metric.labels.iter().map(|(label, _)| format!("`{label}`")).collect::<Vec<_>>().join(" ");
             let (name, unit) = (&metric.name, &metric.unit);
-            writeln!(out, "| `{}` | `{name}` | {}, `{unit}` | {labels} | {} |", metric.prometheus, metric.instrument, metric.brief)?;
+            writeln!(
+                out,
+                "| `{}` | `{name}` | {}, `{unit}` | {labels} | {} |",
+                metric.prometheus, metric.instrument, metric.brief
+            )?;
         }
     }
     let labels: BTreeSet<_> = registry.metrics.iter().flat_map(|metric| &metric.labels).cloned().collect();

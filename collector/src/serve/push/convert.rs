@@ -264,8 +264,8 @@ mod tests {
             (1_800_000_000_500_000_000, 0xff, 0xaa)
         );
 
-        let many = |name: &str| (0..1_500).map(|n| format!("{name}{{pool=\"p{n}\",model=\"m\"}} 1\n")).collect::<String>();
-        let text = many("codex_pooler_retries_total") + &many("codex_pooler_cost_usd_total");
-        assert_eq!(requests(&text, &Resource::default(), (1, 2)).len(), 2);
+        let many = |name: &str| (0..1_500).map(|n| format!("{name}{{pool=\"p{n}\",model=\"m\"}} 1\n")).collect::<Vec<_>>();
+        let text = [many("codex_pooler_retries_total"), many("codex_pooler_cost_usd_total")].concat();
+        assert_eq!(requests(&text.concat(), &Resource::default(), (1, 2)).len(), 2);
     }
 }
