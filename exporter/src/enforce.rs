@@ -1,6 +1,6 @@
 //! The contract, enforced on the SDK's own span data before anything is encoded: what is let through is what the collector's sanitizer
-//! would let through of the encoded spans. Every span of this exporter goes through it, whoever made it; [`Enforced`] puts it around any
-//! other span exporter.
+//! would let through of the encoded spans. What this crate composes itself is checked as it is composed; everything else goes through
+//! here, and [`Enforced`] puts it around any other span exporter.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,6 +74,7 @@ impl<E: SpanExporter> SpanExporter for Enforced<E> {
 /// # Errors
 /// [`DropReason::InvalidId`] or [`DropReason::InvalidTime`] if nothing of it can be kept.
 pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
+    sound(&span)?;
     // Taken apart completely, so that a field that the SDK adds does not compile until someone has decided about it.
     let SpanData {
         span_context,
@@ -90,12 +91,6 @@ pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
         status,
         instrumentation_scope,
     } = span;
-    if !span_context.is_valid() {
-        return Err(DropReason::InvalidId);
-    }
-    if !is_time(start_time) || !is_time(end_time) || unix_ns(end_time) < unix_ns(start_time) {
-        return Err(DropReason::InvalidTime);
-    }
     let record = Record::of(record_kind(&attributes));
     let mut kept_links = SpanLinks::default();
     kept_links.links = links.links.iter().filter(|link| link.span_context.is_valid()).map(self::link).take(MAX_LINKS).collect();
@@ -117,6 +112,40 @@ pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
         },
         instrumentation_scope: scope(instrumentation_scope),
     })
+}
+
+/// Whether anything of a span can be kept.
+pub(crate) fn sound(span: &SpanData) -> Result<(), DropReason> {
+    if !span.span_context.is_valid() {
+        return Err(DropReason::InvalidId);
+    }
+    let (start, end) = (span.start_time, span.end_time);
+    if !is_time(start) || !is_time(end) || unix_ns(end) < unix_ns(start) {
+        return Err(DropReason::InvalidTime);
+    }
+    Ok(())
+}
+
+/// As [`span`], of one that the tracing layer made, whose name may be one of the application's list. The collector decides about it by its
+/// operator's policy; without one, the span is called `internal` there.
+#[cfg(feature = "tracing-layer")]
+pub(crate) fn internal(mut span: SpanData) -> Result<SpanData, DropReason> {
+    let name = std::mem::take(&mut span.name);
+    let mut span = self::span(span)?;
+    if is_internal_name(&name) {
+        span.name = name;
+    }
+    Ok(span)
+}
+
+/// Whether an application may give this name to a span inside a request: `[a-z][a-z0-9_.]{0,63}`, and nothing that looks like a secret.
+#[cfg(feature = "tracing-layer")]
+pub(crate) fn is_internal_name(name: &str) -> bool {
+    const MAX_BYTES: usize = 64;
+    name.len() <= MAX_BYTES
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.".contains(&byte))
+        && !sanitizer::looks_secret(name)
 }
 
 /// The resource, with what the contract allows of it.
