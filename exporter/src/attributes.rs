@@ -113,12 +113,11 @@ impl Attributes {
     fn add(&mut self, key: &'static str, value: check::Value<'_>, owned: impl FnOnce() -> Value) {
         // A key outside the contract goes nowhere; the tests hold that there is none.
         let Some(attribute) = contract::attribute(key) else { return };
-        let value = match check(attribute, value) {
-            Ok(()) => Some(owned()),
-            Err(_) => {
-                self.refused += 1;
-                check::fallback(attribute, self.account_id.as_deref()).map(Value::from)
-            }
+        let value = if check(attribute, value).is_ok() {
+            Some(owned())
+        } else {
+            self.refused += 1;
+            check::fallback(attribute, self.account_id.as_deref()).map(Value::from)
         };
         self.values.extend(value.map(|value| KeyValue::new(key, value)));
     }

@@ -241,7 +241,7 @@ impl Lines {
             let starts = |word: Option<&str>, with: &str| word.is_some_and(|word| word.starts_with(with));
             starts(words.next(), "codex-pooler-") || starts(words.next(), "codex_pooler_exporter")
         };
-        text.lines().filter(of_exporter).map(|line| format!("{line}\n")).collect()
+        text.lines().filter(of_exporter).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -52,8 +52,8 @@ fn internal_spans(backend: &Backend, exporter: &Exporter) -> Vec<Span> {
         let mut sent = ExportTraceServiceRequest::decode(message.body.as_slice()).unwrap();
         let spans = sent.resource_spans.iter_mut().flat_map(|group| &mut group.scope_spans).flat_map(|scope| &mut scope.spans);
         let named = spans.filter(|span| view::record_kind(span).is_none() && span.name != "internal");
-        let names = named.map(|span| span.name = "internal".to_owned()).count() as u64;
-        assert_eq!(sanitized.report().stripped_total(), names, "{:?}", sanitized.report());
+        let renamed = named.map(|span| "internal".clone_into(&mut span.name)).count() as u64;
+        assert_eq!(sanitized.report().stripped_total(), renamed, "{:?}", sanitized.report());
         assert_eq!(ExportTraceServiceRequest::decode(sanitized.encoded().as_ref()).unwrap(), sent);
     }
     backend.accepted_spans().into_iter().filter(|span| view::record_kind(span).is_none()).collect()

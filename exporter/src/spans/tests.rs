@@ -17,7 +17,9 @@ use crate::testing::{self, ACCOUNT, ROW, at};
 /// The spans after the sanitizer, which must not have found anything.
 fn sent(mut spans: Vec<SpanData>) -> Sanitized {
     // Counted by the sender, and not sent.
-    spans.iter_mut().for_each(|span| span.dropped_attributes_count = 0);
+    for span in &mut spans {
+        span.dropped_attributes_count = 0;
+    }
     let resource_spans = group_spans_by_resource_and_scope(spans, &ResourceAttributesWithSchema::default());
     let encoded = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
     let sanitized =

@@ -218,7 +218,7 @@ impl Closer {
 
     /// The answer broke off on our side.
     pub(super) fn body_failed(self) {
-        self.current.0.lock().close(|| End::truncated());
+        self.current.0.lock().close(End::truncated);
     }
 
     /// There is no answer, and that was not the client's doing.
@@ -243,6 +243,6 @@ impl Drop for Closer {
             return state.interrupt();
         }
         state.http_status = state.http_status.or(Some(CLIENT_CLOSED_REQUEST));
-        state.close(|| End::client_disconnected());
+        state.close(End::client_disconnected);
     }
 }
