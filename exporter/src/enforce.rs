@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use contract::limits::{EARLIEST_UNIX_S, LATEST_UNIX_S};
+use contract::limits::{EARLIEST_UNIX_S, LATEST_UNIX_S, MAX_AHEAD, MAX_SPAN_DURATION};
 use contract::{Attribute, DropReason, Record, RecordKind, attr};
 use opentelemetry::trace::{Link, SpanContext, SpanId, Status, TraceId, TraceState};
 use opentelemetry::{Array, InstrumentationScope, Key, KeyValue, Value};
@@ -15,6 +15,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter, SpanLinks};
 use sanitizer::check::{self, check, check_name, fallback};
 
+const NS_PER_S: u64 = 1_000_000_000;
 /// A row has at most one link, to its client's context.
 const MAX_LINKS: usize = 1;
 
@@ -42,7 +43,7 @@ impl<E> Enforced<E> {
         Self { exporter, dropped: AtomicU64::new(0) }
     }
 
-    /// Spans that the contract has no place for: of an id of zeros, or of a time before 2020.
+    /// Spans that the contract has no place for: of an id of zeros, or of a time that cannot be.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -119,11 +120,12 @@ pub(crate) fn sound(span: &SpanData) -> Result<(), DropReason> {
     if !span.span_context.is_valid() {
         return Err(DropReason::InvalidId);
     }
-    let (start, end) = (span.start_time, span.end_time);
-    if !is_time(start) || !is_time(end) || unix_ns(end) < unix_ns(start) {
-        return Err(DropReason::InvalidTime);
-    }
-    Ok(())
+    // The collector's rule: from 2020 on, not much later than now, and not longer than a span can take.
+    let latest_ns = unix_ns(SystemTime::now() + MAX_AHEAD).min(LATEST_UNIX_S * NS_PER_S - 1);
+    let possible = EARLIEST_UNIX_S * NS_PER_S..=latest_ns;
+    let (start_ns, end_ns) = (unix_ns(span.start_time), unix_ns(span.end_time));
+    let lasts = end_ns.checked_sub(start_ns).is_some_and(|ns| u128::from(ns) <= MAX_SPAN_DURATION.as_nanos());
+    if possible.contains(&start_ns) && possible.contains(&end_ns) && lasts { Ok(()) } else { Err(DropReason::InvalidTime) }
 }
 
 /// As [`span`], of one that the tracing layer made, whose name may be one of the application's list. The collector decides about it by its
@@ -198,10 +200,6 @@ fn unix_ns(time: SystemTime) -> u64 {
     // What does not fit wraps around there, too, and is a time that cannot be, or another one.
     #[allow(clippy::cast_possible_truncation)]
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
-}
-
-fn is_time(time: SystemTime) -> bool {
-    (EARLIEST_UNIX_S..LATEST_UNIX_S).contains(&(unix_ns(time) / 1_000_000_000))
 }
 
 fn first_text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {

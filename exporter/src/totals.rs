@@ -14,7 +14,8 @@ pub struct Totals {
     pub queued: u64,
     /// Spans that found the queue full, or that made room for a row.
     pub dropped_queue_full: u64,
-    /// Spans that the contract has no place for: of an id of zeros, or of a time before 2020.
+    /// Spans that the contract has no place for: of an id of zeros, or of a time that cannot be: before 2020, more
+    /// than an hour from now, or a week after its start.
     pub dropped_invalid: u64,
     /// Spans that the receiver refused for good, in whole messages or in part of one.
     pub dropped_rejected: u64,
