@@ -16,6 +16,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use prost::Message as _;
+use sanitizer::Policy;
 use sanitizer::fast::{self, Fast};
 use testkit::backend::{Answer, Backend, Script, service};
 use testkit::corpus::message::{Planted, planted};
@@ -121,12 +122,16 @@ type Engine = (&'static str, fn(&Case, &Planted) -> Option<Output>);
 
 const ENGINES: &[Engine] = &[
     ("reference", |case, planted| {
-        (signal(case) == Signal::Traces)
-            .then(|| Output::decoded(Signal::Traces, sanitizer::reference::protobuf(&planted.protobuf).unwrap().0))
+        (signal(case) == Signal::Traces).then(|| {
+            Output::decoded(
+                Signal::Traces,
+                sanitizer::reference::protobuf(&Policy::contract(), SystemTime::now(), &planted.protobuf).unwrap().0,
+            )
+        })
     }),
     ("fast", |case, planted| {
         let message = planted.protobuf.clone().into();
-        match (signal(case) == Signal::Traces).then(|| fast::traces(&message).unwrap())? {
+        match (signal(case) == Signal::Traces).then(|| fast::traces(&Policy::contract(), SystemTime::now(), &message).unwrap())? {
             Fast::Clean(_) => Some(Output::decoded(Signal::Traces, planted.protobuf.clone())),
             Fast::Rewritten(bytes, _) => Some(Output::decoded(Signal::Traces, bytes.to_vec())),
             Fast::Slow => None,
@@ -143,7 +148,9 @@ fn signal(case: &Case) -> Signal {
 
 fn sanitized(signal: Signal, message: &[u8], json: bool) -> Vec<u8> {
     fn run<R: sanitizer::Export>(message: &[u8], json: bool) -> Vec<u8> {
-        let sanitized = if json { sanitizer::json::<R>(message) } else { sanitizer::protobuf::<R>(message) };
+        let (policy, now) = (Policy::contract(), SystemTime::now());
+        let sanitized =
+            if json { sanitizer::json::<R>(&policy, now, message) } else { sanitizer::protobuf::<R>(&policy, now, message) };
         sanitized.unwrap().encoded().to_vec()
     }
     match signal {
