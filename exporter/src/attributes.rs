@@ -53,7 +53,9 @@ impl Attributes {
         self.add(key, check::Value::Bool(value), || value.into());
     }
 
-    pub(crate) fn into_values(self) -> Vec<KeyValue> {
+    /// With the composed texts as they follow from the attributes that were allowed.
+    pub(crate) fn into_values(mut self) -> Vec<KeyValue> {
+        crate::enforce::correct(&mut self.values, false);
         self.values
     }
 
