@@ -1,6 +1,6 @@
 //! The contract, enforced on the SDK's own span data before anything is encoded: what is let through is what the collector's sanitizer
-//! would let through of the encoded spans. Every span of this exporter goes through it, whoever made it; [`Enforced`] puts it around any
-//! other span exporter.
+//! would let through of the encoded spans. What this crate composes itself is checked as it is composed; everything else goes through
+//! here, and [`Enforced`] puts it around any other span exporter.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -77,6 +77,7 @@ impl<E: SpanExporter> SpanExporter for Enforced<E> {
 /// # Errors
 /// [`DropReason::InvalidId`] or [`DropReason::InvalidTime`] if nothing of it can be kept.
 pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
+    sound(&span)?;
     // Taken apart completely, so that a field that the SDK adds does not compile until someone has decided about it.
     let SpanData {
         span_context,
@@ -93,12 +94,6 @@ pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
         status,
         instrumentation_scope,
     } = span;
-    if !span_context.is_valid() {
-        return Err(DropReason::InvalidId);
-    }
-    if !Times::until(SystemTime::now()).contain_span(unix_ns(start_time), unix_ns(end_time)) {
-        return Err(DropReason::InvalidTime);
-    }
     let record = Record::of(record_kind(&attributes));
     if !is_at_home(record.kind, &span_context.trace_id().to_bytes(), first_text(&attributes, attr::REQUEST_ID)) {
         return Err(DropReason::InvalidId);
@@ -128,6 +123,37 @@ pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
         },
         instrumentation_scope: scope(instrumentation_scope),
     })
+}
+
+/// Whether anything of a span can be kept.
+pub(crate) fn sound(span: &SpanData) -> Result<(), DropReason> {
+    if !span.span_context.is_valid() {
+        return Err(DropReason::InvalidId);
+    }
+    let possible = Times::until(SystemTime::now()).contain_span(unix_ns(span.start_time), unix_ns(span.end_time));
+    if possible { Ok(()) } else { Err(DropReason::InvalidTime) }
+}
+
+/// As [`span`], of one that the tracing layer made, whose name may be one of the application's list. The collector decides about it by its
+/// operator's policy; without one, the span is called `internal` there.
+#[cfg(feature = "tracing-layer")]
+pub(crate) fn internal(mut span: SpanData) -> Result<SpanData, DropReason> {
+    let name = std::mem::take(&mut span.name);
+    let mut span = self::span(span)?;
+    if is_internal_name(&name) {
+        span.name = name;
+    }
+    Ok(span)
+}
+
+/// Whether an application may give this name to a span inside a request: `[a-z][a-z0-9_.]{0,63}`, and nothing that looks like a secret.
+#[cfg(feature = "tracing-layer")]
+pub(crate) fn is_internal_name(name: &str) -> bool {
+    const MAX_BYTES: usize = 64;
+    name.len() <= MAX_BYTES
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.".contains(&byte))
+        && !sanitizer::looks_secret(name)
 }
 
 /// The resource, with what the contract allows of it.
