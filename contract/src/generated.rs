@@ -277,7 +277,7 @@ pub mod sets {
         DropReason {
             /// A trace or span id of a wrong length or all zero.
             InvalidId = "invalid_id",
-            /// A time that cannot be.
+            /// A time that cannot be, or a span that takes too long.
             InvalidTime = "invalid_time",
             /// A metric or an event that is not in the contract.
             UnknownName = "unknown_name",
@@ -660,6 +660,10 @@ pub mod sets {
             Duplicate = "duplicate",
             /// Nothing is allowed in this place.
             NotAllowed = "not_allowed",
+            /// The value does not follow from the record's other attributes, as it must.
+            NotDerived = "not_derived",
+            /// The operator's policy removes or hides it.
+            Policy = "policy",
         }
         /// Transport between the pooler and the upstream.
         Transport {
@@ -781,7 +785,7 @@ pub static ATTRIBUTES: &[Attribute] = &[
     Attribute { key: "pooler_otel.refusal", rule: Rule::Text { members: &["too_large", "malformed", "unsupported", "overloaded", "unavailable"], pattern: None, max_chars: 11 }, fallback: Fallback::Drop, label: Some("reason") },
     Attribute { key: "pooler_otel.reload_result", rule: Rule::Text { members: &["loaded", "invalid"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("result") },
     Attribute { key: "pooler_otel.signal", rule: Rule::Text { members: &["traces", "logs", "metrics"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("signal") },
-    Attribute { key: "pooler_otel.strip_reason", rule: Rule::Text { members: &["unknown_key", "wrong_place", "wrong_type", "not_a_member", "pattern", "too_long", "out_of_range", "detected", "duplicate", "not_allowed"], pattern: None, max_chars: 12 }, fallback: Fallback::Drop, label: Some("reason") },
+    Attribute { key: "pooler_otel.strip_reason", rule: Rule::Text { members: &["unknown_key", "wrong_place", "wrong_type", "not_a_member", "pattern", "too_long", "out_of_range", "detected", "duplicate", "not_allowed", "not_derived", "policy"], pattern: None, max_chars: 12 }, fallback: Fallback::Drop, label: Some("reason") },
     Attribute { key: "service.instance.id", rule: Rule::Text { members: &[], pattern: Some("^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$"), max_chars: 36 }, fallback: Fallback::Drop, label: None },
     Attribute { key: "service.name", rule: Rule::Text { members: &[], pattern: Some("^[a-z][a-z0-9_-]*$"), max_chars: 63 }, fallback: Fallback::Drop, label: Some("service") },
     Attribute { key: "service.namespace", rule: Rule::Text { members: &[], pattern: Some("^[a-z][a-z0-9_-]*$"), max_chars: 63 }, fallback: Fallback::Drop, label: None },
@@ -853,7 +857,7 @@ pub static EVENTS: &[Event] = &[
 #[rustfmt::skip]
 pub static OTLP_METRICS: &[OtlpMetric] = &[
     OtlpMetric { name: "codex_pooler.account_info", unit: "{account}", description: "1 for every upstream account that was seen, with its plan.", instrument: Instrument::Gauge, attributes: &["codex_pooler.pool.slug", "codex_pooler.upstream.account.label", "codex_pooler.upstream.plan.label"] },
-    OtlpMetric { name: "codex_pooler.attempt.duration", unit: "s", description: "Time of finished attempts, as the request log's latency.", instrument: Instrument::Histogram, attributes: &["codex_pooler.attempt.status", "codex_pooler.pool.slug", "codex_pooler.upstream.account.label"] },
+    OtlpMetric { name: "codex_pooler.attempt.duration", unit: "s", description: "Time of finished attempts, as the request log's latency. Those that a recovery closed are left out.", instrument: Instrument::Histogram, attributes: &["codex_pooler.attempt.status", "codex_pooler.pool.slug", "codex_pooler.upstream.account.label"] },
     OtlpMetric { name: "codex_pooler.attempts", unit: "{attempt}", description: "Finished attempts.", instrument: Instrument::Counter, attributes: &["codex_pooler.attempt.status", "codex_pooler.error.code", "codex_pooler.pool.slug", "codex_pooler.upstream.account.label"] },
     OtlpMetric { name: "codex_pooler.cost_usd", unit: "{USD}", description: "Settled cost in US dollars, of requests with known usage and a price.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
     OtlpMetric { name: "codex_pooler.last_seen_timestamp", unit: "s", description: "When a sender was last heard, in seconds since the Unix epoch.", instrument: Instrument::Gauge, attributes: &["service.name"] },
@@ -863,8 +867,8 @@ pub static OTLP_METRICS: &[OtlpMetric] = &[
     OtlpMetric { name: "codex_pooler.requests_in_flight", unit: "{request}", description: "Requests that are open, by their last marker of the last 60 seconds.", instrument: Instrument::Gauge, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.transport"] },
     OtlpMetric { name: "codex_pooler.requests_in_flight.oldest_age", unit: "s", description: "Age of the oldest request that is open and has a heartbeat; 0 when none is.", instrument: Instrument::Gauge, attributes: &["codex_pooler.pool.slug"] },
     OtlpMetric { name: "codex_pooler.requests_without_heartbeat", unit: "{request}", description: "Requests that never finished and whose last marker is older than 60 seconds, until they are forgotten.", instrument: Instrument::Gauge, attributes: &["codex_pooler.pool.slug"] },
-    OtlpMetric { name: "codex_pooler.retries", unit: "{retry}", description: "Attempts after the first, of finished requests.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
-    OtlpMetric { name: "codex_pooler.settlements", unit: "{settlement}", description: "Settled requests, by what is known of their usage and price.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.pricing.status", "codex_pooler.usage.status"] },
+    OtlpMetric { name: "codex_pooler.retries", unit: "{retry}", description: "Finished attempts after the first one of their request.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
+    OtlpMetric { name: "codex_pooler.settlements", unit: "{settlement}", description: "Settled requests, each once, by what was known of their usage and price when they first were.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.pricing.status", "codex_pooler.usage.status"] },
     OtlpMetric { name: "codex_pooler.time_to_first_output", unit: "s", description: "Time from the start of an attempt to its first output, where it had one.", instrument: Instrument::Histogram, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
     OtlpMetric { name: "codex_pooler.usage.cache_read_input_tokens", unit: "{token}", description: "Input tokens that were read from a cache; they are part of the input tokens, of requests with known usage.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
     OtlpMetric { name: "codex_pooler.usage.cache_write_input_tokens", unit: "{token}", description: "Input tokens that were written to a cache, of requests with known usage.", instrument: Instrument::Counter, attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"] },
@@ -888,111 +892,117 @@ pub mod metrics {
 
     /// Finished requests.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_REQUESTS_TOTAL: Metric = Metric { name: "codex_pooler_requests_total", help: "Finished requests.", instrument: Instrument::Counter, labels: &["pool", "model", "transport", "route", "status", "outcome", "error_code"], buckets: &[] };
+    pub static CODEX_POOLER_REQUESTS_TOTAL: Metric = Metric { name: "codex_pooler_requests_total", otlp_name: "codex_pooler.requests", unit: "{request}", help: "Finished requests.", instrument: Instrument::Counter, labels: &["pool", "model", "transport", "route", "status", "outcome", "error_code"], attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model", "codex_pooler.request.transport", "http.route", "codex_pooler.request.status", "codex_pooler.request.outcome", "codex_pooler.error.code"], buckets: &[] };
     /// Total time of finished requests. Rows that a recovery closed are left out.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_REQUEST_DURATION_SECONDS: Metric = Metric { name: "codex_pooler_request_duration_seconds", help: "Total time of finished requests. Rows that a recovery closed are left out.", instrument: Instrument::Histogram, labels: &["pool", "model", "transport", "outcome"], buckets: &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0] };
+    pub static CODEX_POOLER_REQUEST_DURATION_SECONDS: Metric = Metric { name: "codex_pooler_request_duration_seconds", otlp_name: "codex_pooler.request.duration", unit: "s", help: "Total time of finished requests. Rows that a recovery closed are left out.", instrument: Instrument::Histogram, labels: &["pool", "model", "transport", "outcome"], attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model", "codex_pooler.request.transport", "codex_pooler.request.outcome"], buckets: &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0] };
     /// Requests that are open, by their last marker of the last 60 seconds.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_REQUESTS_IN_FLIGHT: Metric = Metric { name: "codex_pooler_requests_in_flight", help: "Requests that are open, by their last marker of the last 60 seconds.", instrument: Instrument::Gauge, labels: &["pool", "transport"], buckets: &[] };
+    pub static CODEX_POOLER_REQUESTS_IN_FLIGHT: Metric = Metric { name: "codex_pooler_requests_in_flight", otlp_name: "codex_pooler.requests_in_flight", unit: "{request}", help: "Requests that are open, by their last marker of the last 60 seconds.", instrument: Instrument::Gauge, labels: &["pool", "transport"], attributes: &["codex_pooler.pool.slug", "codex_pooler.request.transport"], buckets: &[] };
     /// Finished attempts.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_ATTEMPTS_TOTAL: Metric = Metric { name: "codex_pooler_attempts_total", help: "Finished attempts.", instrument: Instrument::Counter, labels: &["pool", "account", "status", "error_code"], buckets: &[] };
-    /// Time of finished attempts, as the request log's latency.
+    pub static CODEX_POOLER_ATTEMPTS_TOTAL: Metric = Metric { name: "codex_pooler_attempts_total", otlp_name: "codex_pooler.attempts", unit: "{attempt}", help: "Finished attempts.", instrument: Instrument::Counter, labels: &["pool", "account", "status", "error_code"], attributes: &["codex_pooler.pool.slug", "codex_pooler.upstream.account.label", "codex_pooler.attempt.status", "codex_pooler.error.code"], buckets: &[] };
+    /// Time of finished attempts, as the request log's latency. Those that a recovery closed are left out.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_ATTEMPT_DURATION_SECONDS: Metric = Metric { name: "codex_pooler_attempt_duration_seconds", help: "Time of finished attempts, as the request log's latency.", instrument: Instrument::Histogram, labels: &["pool", "account", "status"], buckets: &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0] };
+    pub static CODEX_POOLER_ATTEMPT_DURATION_SECONDS: Metric = Metric { name: "codex_pooler_attempt_duration_seconds", otlp_name: "codex_pooler.attempt.duration", unit: "s", help: "Time of finished attempts, as the request log's latency. Those that a recovery closed are left out.", instrument: Instrument::Histogram, labels: &["pool", "account", "status"], attributes: &["codex_pooler.pool.slug", "codex_pooler.upstream.account.label", "codex_pooler.attempt.status"], buckets: &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0] };
     /// Time from the start of an attempt to its first output, where it had one.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_TIME_TO_FIRST_OUTPUT_SECONDS: Metric = Metric { name: "codex_pooler_time_to_first_output_seconds", help: "Time from the start of an attempt to its first output, where it had one.", instrument: Instrument::Histogram, labels: &["pool", "model"], buckets: &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0] };
-    /// Attempts after the first, of finished requests.
+    pub static CODEX_POOLER_TIME_TO_FIRST_OUTPUT_SECONDS: Metric = Metric { name: "codex_pooler_time_to_first_output_seconds", otlp_name: "codex_pooler.time_to_first_output", unit: "s", help: "Time from the start of an attempt to its first output, where it had one.", instrument: Instrument::Histogram, labels: &["pool", "model"], attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"], buckets: &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0] };
+    /// Finished attempts after the first one of their request.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_RETRIES_TOTAL: Metric = Metric { name: "codex_pooler_retries_total", help: "Attempts after the first, of finished requests.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    pub static CODEX_POOLER_RETRIES_TOTAL: Metric = Metric { name: "codex_pooler_retries_total", otlp_name: "codex_pooler.retries", unit: "{retry}", help: "Finished attempts after the first one of their request.", instrument: Instrument::Counter, labels: &["pool", "model"], attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"], buckets: &[] };
     /// Input tokens, of requests with known usage.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_USAGE_INPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_input_tokens_total", help: "Input tokens, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    pub static CODEX_POOLER_USAGE_INPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_input_tokens_total", otlp_name: "codex_pooler.usage.input_tokens", unit: "{token}", help: "Input tokens, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"], buckets: &[] };
     /// Input tokens that were read from a cache; they are part of the input tokens, of requests with known usage.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_USAGE_CACHE_READ_INPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_cache_read_input_tokens_total", help: "Input tokens that were read from a cache; they are part of the input tokens, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    pub static CODEX_POOLER_USAGE_CACHE_READ_INPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_cache_read_input_tokens_total", otlp_name: "codex_pooler.usage.cache_read_input_tokens", unit: "{token}", help: "Input tokens that were read from a cache; they are part of the input tokens, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"], buckets: &[] };
     /// Input tokens that were written to a cache, of requests with known usage.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_USAGE_CACHE_WRITE_INPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_cache_write_input_tokens_total", help: "Input tokens that were written to a cache, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    pub static CODEX_POOLER_USAGE_CACHE_WRITE_INPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_cache_write_input_tokens_total", otlp_name: "codex_pooler.usage.cache_write_input_tokens", unit: "{token}", help: "Input tokens that were written to a cache, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"], buckets: &[] };
     /// Output tokens, of requests with known usage.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_USAGE_OUTPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_output_tokens_total", help: "Output tokens, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    pub static CODEX_POOLER_USAGE_OUTPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_output_tokens_total", otlp_name: "codex_pooler.usage.output_tokens", unit: "{token}", help: "Output tokens, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"], buckets: &[] };
     /// Output tokens of reasoning; they are part of the output tokens, of requests with known usage.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_USAGE_REASONING_OUTPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_reasoning_output_tokens_total", help: "Output tokens of reasoning; they are part of the output tokens, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
+    pub static CODEX_POOLER_USAGE_REASONING_OUTPUT_TOKENS_TOTAL: Metric = Metric { name: "codex_pooler_usage_reasoning_output_tokens_total", otlp_name: "codex_pooler.usage.reasoning_output_tokens", unit: "{token}", help: "Output tokens of reasoning; they are part of the output tokens, of requests with known usage.", instrument: Instrument::Counter, labels: &["pool", "model"], attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"], buckets: &[] };
     /// Settled cost in US dollars, of requests with known usage and a price.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_COST_USD_TOTAL: Metric = Metric { name: "codex_pooler_cost_usd_total", help: "Settled cost in US dollars, of requests with known usage and a price.", instrument: Instrument::Counter, labels: &["pool", "model"], buckets: &[] };
-    /// Settled requests, by what is known of their usage and price.
+    pub static CODEX_POOLER_COST_USD_TOTAL: Metric = Metric { name: "codex_pooler_cost_usd_total", otlp_name: "codex_pooler.cost_usd", unit: "{USD}", help: "Settled cost in US dollars, of requests with known usage and a price.", instrument: Instrument::Counter, labels: &["pool", "model"], attributes: &["codex_pooler.pool.slug", "codex_pooler.request.model"], buckets: &[] };
+    /// Settled requests, each once, by what was known of their usage and price when they first were.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_SETTLEMENTS_TOTAL: Metric = Metric { name: "codex_pooler_settlements_total", help: "Settled requests, by what is known of their usage and price.", instrument: Instrument::Counter, labels: &["pool", "usage_status", "pricing_status"], buckets: &[] };
+    pub static CODEX_POOLER_SETTLEMENTS_TOTAL: Metric = Metric { name: "codex_pooler_settlements_total", otlp_name: "codex_pooler.settlements", unit: "{settlement}", help: "Settled requests, each once, by what was known of their usage and price when they first were.", instrument: Instrument::Counter, labels: &["pool", "usage_status", "pricing_status"], attributes: &["codex_pooler.pool.slug", "codex_pooler.usage.status", "codex_pooler.pricing.status"], buckets: &[] };
     /// Age of the oldest request that is open and has a heartbeat; 0 when none is.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_REQUESTS_IN_FLIGHT_OLDEST_AGE_SECONDS: Metric = Metric { name: "codex_pooler_requests_in_flight_oldest_age_seconds", help: "Age of the oldest request that is open and has a heartbeat; 0 when none is.", instrument: Instrument::Gauge, labels: &["pool"], buckets: &[] };
+    pub static CODEX_POOLER_REQUESTS_IN_FLIGHT_OLDEST_AGE_SECONDS: Metric = Metric { name: "codex_pooler_requests_in_flight_oldest_age_seconds", otlp_name: "codex_pooler.requests_in_flight.oldest_age", unit: "s", help: "Age of the oldest request that is open and has a heartbeat; 0 when none is.", instrument: Instrument::Gauge, labels: &["pool"], attributes: &["codex_pooler.pool.slug"], buckets: &[] };
     /// Requests that never finished and whose last marker is older than 60 seconds, until they are forgotten.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_REQUESTS_WITHOUT_HEARTBEAT: Metric = Metric { name: "codex_pooler_requests_without_heartbeat", help: "Requests that never finished and whose last marker is older than 60 seconds, until they are forgotten.", instrument: Instrument::Gauge, labels: &["pool"], buckets: &[] };
+    pub static CODEX_POOLER_REQUESTS_WITHOUT_HEARTBEAT: Metric = Metric { name: "codex_pooler_requests_without_heartbeat", otlp_name: "codex_pooler.requests_without_heartbeat", unit: "{request}", help: "Requests that never finished and whose last marker is older than 60 seconds, until they are forgotten.", instrument: Instrument::Gauge, labels: &["pool"], attributes: &["codex_pooler.pool.slug"], buckets: &[] };
     /// Rows that ended more than 10 minutes before they arrived. They are stored and are in no other request metric.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_LATE_ROWS_TOTAL: Metric = Metric { name: "codex_pooler_late_rows_total", help: "Rows that ended more than 10 minutes before they arrived. They are stored and are in no other request metric.", instrument: Instrument::Counter, labels: &["pool"], buckets: &[] };
+    pub static CODEX_POOLER_LATE_ROWS_TOTAL: Metric = Metric { name: "codex_pooler_late_rows_total", otlp_name: "codex_pooler.late_rows", unit: "{row}", help: "Rows that ended more than 10 minutes before they arrived. They are stored and are in no other request metric.", instrument: Instrument::Counter, labels: &["pool"], attributes: &["codex_pooler.pool.slug"], buckets: &[] };
     /// 1 for every upstream account that was seen, with its plan.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_ACCOUNT_INFO: Metric = Metric { name: "codex_pooler_account_info", help: "1 for every upstream account that was seen, with its plan.", instrument: Instrument::Gauge, labels: &["pool", "account", "plan"], buckets: &[] };
+    pub static CODEX_POOLER_ACCOUNT_INFO: Metric = Metric { name: "codex_pooler_account_info", otlp_name: "codex_pooler.account_info", unit: "{account}", help: "1 for every upstream account that was seen, with its plan.", instrument: Instrument::Gauge, labels: &["pool", "account", "plan"], attributes: &["codex_pooler.pool.slug", "codex_pooler.upstream.account.label", "codex_pooler.upstream.plan.label"], buckets: &[] };
     /// When a sender was last heard, in seconds since the Unix epoch.
     #[rustfmt::skip]
-    pub static CODEX_POOLER_LAST_SEEN_TIMESTAMP_SECONDS: Metric = Metric { name: "codex_pooler_last_seen_timestamp_seconds", help: "When a sender was last heard, in seconds since the Unix epoch.", instrument: Instrument::Gauge, labels: &["service"], buckets: &[] };
+    pub static CODEX_POOLER_LAST_SEEN_TIMESTAMP_SECONDS: Metric = Metric { name: "codex_pooler_last_seen_timestamp_seconds", otlp_name: "codex_pooler.last_seen_timestamp", unit: "s", help: "When a sender was last heard, in seconds since the Unix epoch.", instrument: Instrument::Gauge, labels: &["service"], attributes: &["service.name"], buckets: &[] };
     /// OTLP messages that arrived. Always: received = refused + parsed.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_RECEIVED_MESSAGES_TOTAL: Metric = Metric { name: "pooler_otel_received_messages_total", help: "OTLP messages that arrived. Always: received = refused + parsed.", instrument: Instrument::Counter, labels: &["protocol"], buckets: &[] };
+    pub static POOLER_OTEL_RECEIVED_MESSAGES_TOTAL: Metric = Metric { name: "pooler_otel_received_messages_total", otlp_name: "pooler_otel.received_messages", unit: "{message}", help: "OTLP messages that arrived. Always: received = refused + parsed.", instrument: Instrument::Counter, labels: &["protocol"], attributes: &["pooler_otel.protocol"], buckets: &[] };
     /// Messages that were refused as a whole.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_REFUSED_MESSAGES_TOTAL: Metric = Metric { name: "pooler_otel_refused_messages_total", help: "Messages that were refused as a whole.", instrument: Instrument::Counter, labels: &["reason"], buckets: &[] };
+    pub static POOLER_OTEL_REFUSED_MESSAGES_TOTAL: Metric = Metric { name: "pooler_otel_refused_messages_total", otlp_name: "pooler_otel.refused_messages", unit: "{message}", help: "Messages that were refused as a whole.", instrument: Instrument::Counter, labels: &["reason"], attributes: &["pooler_otel.refusal"], buckets: &[] };
     /// Messages that were parsed and sanitized.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_PARSED_MESSAGES_TOTAL: Metric = Metric { name: "pooler_otel_parsed_messages_total", help: "Messages that were parsed and sanitized.", instrument: Instrument::Counter, labels: &[], buckets: &[] };
+    pub static POOLER_OTEL_PARSED_MESSAGES_TOTAL: Metric = Metric { name: "pooler_otel_parsed_messages_total", otlp_name: "pooler_otel.parsed_messages", unit: "{message}", help: "Messages that were parsed and sanitized.", instrument: Instrument::Counter, labels: &[], attributes: &[], buckets: &[] };
     /// Spans, log records and data points in parsed messages. Always, for each signal: parsed = dropped + accepted.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_PARSED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_parsed_records_total", help: "Spans, log records and data points in parsed messages. Always, for each signal: parsed = dropped + accepted.", instrument: Instrument::Counter, labels: &["signal"], buckets: &[] };
+    pub static POOLER_OTEL_PARSED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_parsed_records_total", otlp_name: "pooler_otel.parsed_records", unit: "{record}", help: "Spans, log records and data points in parsed messages. Always, for each signal: parsed = dropped + accepted.", instrument: Instrument::Counter, labels: &["signal"], attributes: &["pooler_otel.signal"], buckets: &[] };
     /// Records that the sanitizer dropped, or for which there was no destination.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_DROPPED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_dropped_records_total", help: "Records that the sanitizer dropped, or for which there was no destination.", instrument: Instrument::Counter, labels: &["signal", "reason"], buckets: &[] };
+    pub static POOLER_OTEL_DROPPED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_dropped_records_total", otlp_name: "pooler_otel.dropped_records", unit: "{record}", help: "Records that the sanitizer dropped, or for which there was no destination.", instrument: Instrument::Counter, labels: &["signal", "reason"], attributes: &["pooler_otel.signal", "pooler_otel.drop_reason"], buckets: &[] };
     /// Records that were sanitized and handed to every branch.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_ACCEPTED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_accepted_records_total", help: "Records that were sanitized and handed to every branch.", instrument: Instrument::Counter, labels: &["signal"], buckets: &[] };
+    pub static POOLER_OTEL_ACCEPTED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_accepted_records_total", otlp_name: "pooler_otel.accepted_records", unit: "{record}", help: "Records that were sanitized and handed to every branch.", instrument: Instrument::Counter, labels: &["signal"], attributes: &["pooler_otel.signal"], buckets: &[] };
     /// Fields that were stripped, by place and reason. Never a key or a value.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_STRIPPED_FIELDS_TOTAL: Metric = Metric { name: "pooler_otel_stripped_fields_total", help: "Fields that were stripped, by place and reason. Never a key or a value.", instrument: Instrument::Counter, labels: &["place", "reason"], buckets: &[] };
+    pub static POOLER_OTEL_STRIPPED_FIELDS_TOTAL: Metric = Metric { name: "pooler_otel_stripped_fields_total", otlp_name: "pooler_otel.stripped_fields", unit: "{field}", help: "Fields that were stripped, by place and reason. Never a key or a value.", instrument: Instrument::Counter, labels: &["place", "reason"], attributes: &["pooler_otel.place", "pooler_otel.strip_reason"], buckets: &[] };
     /// Records handed to a branch. Always, for each signal: accepted = delivered + dropped + queued.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_branch_accepted_records_total", help: "Records handed to a branch. Always, for each signal: accepted = delivered + dropped + queued.", instrument: Instrument::Counter, labels: &["signal", "branch"], buckets: &[] };
+    pub static POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_branch_accepted_records_total", otlp_name: "pooler_otel.branch_accepted_records", unit: "{record}", help: "Records handed to a branch. Always, for each signal: accepted = delivered + dropped + queued.", instrument: Instrument::Counter, labels: &["signal", "branch"], attributes: &["pooler_otel.signal", "pooler_otel.branch"], buckets: &[] };
     /// Records that a branch delivered.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_branch_delivered_records_total", help: "Records that a branch delivered.", instrument: Instrument::Counter, labels: &["signal", "branch"], buckets: &[] };
+    pub static POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_branch_delivered_records_total", otlp_name: "pooler_otel.branch_delivered_records", unit: "{record}", help: "Records that a branch delivered.", instrument: Instrument::Counter, labels: &["signal", "branch"], attributes: &["pooler_otel.signal", "pooler_otel.branch"], buckets: &[] };
     /// Records that a branch lost, and why.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_branch_dropped_records_total", help: "Records that a branch lost, and why.", instrument: Instrument::Counter, labels: &["signal", "branch", "reason"], buckets: &[] };
+    pub static POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_branch_dropped_records_total", otlp_name: "pooler_otel.branch_dropped_records", unit: "{record}", help: "Records that a branch lost, and why.", instrument: Instrument::Counter, labels: &["signal", "branch", "reason"], attributes: &["pooler_otel.signal", "pooler_otel.branch", "pooler_otel.drop_reason"], buckets: &[] };
     /// Records that wait in a branch.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_BRANCH_QUEUED_RECORDS: Metric = Metric { name: "pooler_otel_branch_queued_records", help: "Records that wait in a branch.", instrument: Instrument::Gauge, labels: &["signal", "branch"], buckets: &[] };
+    pub static POOLER_OTEL_BRANCH_QUEUED_RECORDS: Metric = Metric { name: "pooler_otel_branch_queued_records", otlp_name: "pooler_otel.branch_queued_records", unit: "{record}", help: "Records that wait in a branch.", instrument: Instrument::Gauge, labels: &["signal", "branch"], attributes: &["pooler_otel.signal", "pooler_otel.branch"], buckets: &[] };
+    /// Times that these metrics were to be pushed over OTLP, with success or without.
+    #[rustfmt::skip]
+    pub static POOLER_OTEL_METRIC_PUSHES_TOTAL: Metric = Metric { name: "pooler_otel_metric_pushes_total", otlp_name: "pooler_otel.metric_pushes", unit: "{push}", help: "Times that these metrics were to be pushed over OTLP, with success or without.", instrument: Instrument::Counter, labels: &[], attributes: &[], buckets: &[] };
+    /// Pushes that the destination did not take, or not all of, and why. The next one carries the same figures, as they are then.
+    #[rustfmt::skip]
+    pub static POOLER_OTEL_FAILED_METRIC_PUSHES_TOTAL: Metric = Metric { name: "pooler_otel_failed_metric_pushes_total", otlp_name: "pooler_otel.failed_metric_pushes", unit: "{push}", help: "Pushes that the destination did not take, or not all of, and why. The next one carries the same figures, as they are then.", instrument: Instrument::Counter, labels: &["reason"], attributes: &["pooler_otel.drop_reason"], buckets: &[] };
     /// 1 for the policy in force, by its version.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_POLICY_INFO: Metric = Metric { name: "pooler_otel_policy_info", help: "1 for the policy in force, by its version.", instrument: Instrument::Gauge, labels: &["version"], buckets: &[] };
+    pub static POOLER_OTEL_POLICY_INFO: Metric = Metric { name: "pooler_otel_policy_info", otlp_name: "pooler_otel.policy_info", unit: "{policy}", help: "1 for the policy in force, by its version.", instrument: Instrument::Gauge, labels: &["version"], attributes: &["pooler_otel.policy_version"], buckets: &[] };
     /// Attempts to load the operator's policy again, by result. After a failed one the old policy stays in force.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_POLICY_RELOADS_TOTAL: Metric = Metric { name: "pooler_otel_policy_reloads_total", help: "Attempts to load the operator's policy again, by result. After a failed one the old policy stays in force.", instrument: Instrument::Counter, labels: &["result"], buckets: &[] };
+    pub static POOLER_OTEL_POLICY_RELOADS_TOTAL: Metric = Metric { name: "pooler_otel_policy_reloads_total", otlp_name: "pooler_otel.policy_reloads", unit: "{reload}", help: "Attempts to load the operator's policy again, by result. After a failed one the old policy stays in force.", instrument: Instrument::Counter, labels: &["result"], attributes: &["pooler_otel.reload_result"], buckets: &[] };
     /// 1 while the policy file on disk is invalid and an older policy is in force, else 0.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_POLICY_STALE: Metric = Metric { name: "pooler_otel_policy_stale", help: "1 while the policy file on disk is invalid and an older policy is in force, else 0.", instrument: Instrument::Gauge, labels: &[], buckets: &[] };
+    pub static POOLER_OTEL_POLICY_STALE: Metric = Metric { name: "pooler_otel_policy_stale", otlp_name: "pooler_otel.policy_stale", unit: "1", help: "1 while the policy file on disk is invalid and an older policy is in force, else 0.", instrument: Instrument::Gauge, labels: &[], attributes: &[], buckets: &[] };
     /// 1 while messages are taken, else 0: the store or the queue cannot take them.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_READY: Metric = Metric { name: "pooler_otel_ready", help: "1 while messages are taken, else 0: the store or the queue cannot take them.", instrument: Instrument::Gauge, labels: &[], buckets: &[] };
+    pub static POOLER_OTEL_READY: Metric = Metric { name: "pooler_otel_ready", otlp_name: "pooler_otel.ready", unit: "1", help: "1 while messages are taken, else 0: the store or the queue cannot take them.", instrument: Instrument::Gauge, labels: &[], attributes: &[], buckets: &[] };
     /// 1, with the version of the collector.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_BUILD_INFO: Metric = Metric { name: "pooler_otel_build_info", help: "1, with the version of the collector.", instrument: Instrument::Gauge, labels: &["version"], buckets: &[] };
+    pub static POOLER_OTEL_BUILD_INFO: Metric = Metric { name: "pooler_otel_build_info", otlp_name: "pooler_otel.build_info", unit: "{build}", help: "1, with the version of the collector.", instrument: Instrument::Gauge, labels: &["version"], attributes: &["service.version"], buckets: &[] };
 
     /// Every metric, in the registry's order.
     #[rustfmt::skip]
-    pub static ALL: &[&Metric] = &[&CODEX_POOLER_REQUESTS_TOTAL, &CODEX_POOLER_REQUEST_DURATION_SECONDS, &CODEX_POOLER_REQUESTS_IN_FLIGHT, &CODEX_POOLER_ATTEMPTS_TOTAL, &CODEX_POOLER_ATTEMPT_DURATION_SECONDS, &CODEX_POOLER_TIME_TO_FIRST_OUTPUT_SECONDS, &CODEX_POOLER_RETRIES_TOTAL, &CODEX_POOLER_USAGE_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_CACHE_READ_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_CACHE_WRITE_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_OUTPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_REASONING_OUTPUT_TOKENS_TOTAL, &CODEX_POOLER_COST_USD_TOTAL, &CODEX_POOLER_SETTLEMENTS_TOTAL, &CODEX_POOLER_REQUESTS_IN_FLIGHT_OLDEST_AGE_SECONDS, &CODEX_POOLER_REQUESTS_WITHOUT_HEARTBEAT, &CODEX_POOLER_LATE_ROWS_TOTAL, &CODEX_POOLER_ACCOUNT_INFO, &CODEX_POOLER_LAST_SEEN_TIMESTAMP_SECONDS, &POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, &POOLER_OTEL_REFUSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_RECORDS_TOTAL, &POOLER_OTEL_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_STRIPPED_FIELDS_TOTAL, &POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_QUEUED_RECORDS, &POOLER_OTEL_POLICY_INFO, &POOLER_OTEL_POLICY_RELOADS_TOTAL, &POOLER_OTEL_POLICY_STALE, &POOLER_OTEL_READY, &POOLER_OTEL_BUILD_INFO];
+    pub static ALL: &[&Metric] = &[&CODEX_POOLER_REQUESTS_TOTAL, &CODEX_POOLER_REQUEST_DURATION_SECONDS, &CODEX_POOLER_REQUESTS_IN_FLIGHT, &CODEX_POOLER_ATTEMPTS_TOTAL, &CODEX_POOLER_ATTEMPT_DURATION_SECONDS, &CODEX_POOLER_TIME_TO_FIRST_OUTPUT_SECONDS, &CODEX_POOLER_RETRIES_TOTAL, &CODEX_POOLER_USAGE_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_CACHE_READ_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_CACHE_WRITE_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_OUTPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_REASONING_OUTPUT_TOKENS_TOTAL, &CODEX_POOLER_COST_USD_TOTAL, &CODEX_POOLER_SETTLEMENTS_TOTAL, &CODEX_POOLER_REQUESTS_IN_FLIGHT_OLDEST_AGE_SECONDS, &CODEX_POOLER_REQUESTS_WITHOUT_HEARTBEAT, &CODEX_POOLER_LATE_ROWS_TOTAL, &CODEX_POOLER_ACCOUNT_INFO, &CODEX_POOLER_LAST_SEEN_TIMESTAMP_SECONDS, &POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, &POOLER_OTEL_REFUSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_RECORDS_TOTAL, &POOLER_OTEL_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_STRIPPED_FIELDS_TOTAL, &POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_QUEUED_RECORDS, &POOLER_OTEL_METRIC_PUSHES_TOTAL, &POOLER_OTEL_FAILED_METRIC_PUSHES_TOTAL, &POOLER_OTEL_POLICY_INFO, &POOLER_OTEL_POLICY_RELOADS_TOTAL, &POOLER_OTEL_POLICY_STALE, &POOLER_OTEL_READY, &POOLER_OTEL_BUILD_INFO];
 }

@@ -97,6 +97,6 @@ impl Alert {
 
 /// An expression, line by line as it is written.
 fn block(expr: &str) -> String {
-    let lines: String = expr.trim().lines().map(|line| format!("          {}\n", line.trim_end())).collect();
-    format!("        expr: |\n{lines}")
+    let lines: Vec<String> = expr.trim().lines().map(|line| format!("          {}\n", line.trim_end())).collect();
+    format!("        expr: |\n{}", lines.concat())
 }

@@ -59,9 +59,8 @@ fn data_sources_fit_the_collector() {
 /// Guarantees: one machine and containers differ in addresses alone.
 #[test]
 fn variants_differ_in_addresses_only() {
+    let address = Regex::new(r"(?:http://)?[a-z0-9.-]+:[0-9]{4}|[a-z./-]*/codex-pooler-rules\.yaml").expect("a constant pattern");
     for [one, other] in [DATASOURCES, PROMETHEUS] {
-        let address =
-            Regex::new(r"(?:http://)?[a-z0-9.-]+:[0-9]{4}|[a-z./-]*/codex-pooler-rules\.yaml").expect("a constant pattern");
         let plain = |file: &str| address.replace_all(&yaml(file).to_string(), "address").into_owned();
         assert_eq!(plain(one), plain(other));
     }
@@ -70,9 +69,9 @@ fn variants_differ_in_addresses_only() {
 /// Guarantees: no `$` is taken for a variable of Grafana's environment.
 #[test]
 fn dollar_signs_are_escaped() {
+    let lone = Regex::new(r"(?:^|[^$])\$(?:[^$]|$)").expect("a constant pattern");
     for file in DATASOURCES {
         let values: String = committed(file).lines().filter(|line| !line.trim_start().starts_with('#')).collect();
-        let lone = Regex::new(r"(?:^|[^$])\$(?:[^$]|$)").expect("a constant pattern");
         assert!(values.contains("$$") && !lone.is_match(&values), "{file}");
     }
 }
@@ -120,13 +119,13 @@ fn alertmanager_knows_the_alerts() {
     let routes = config["route"]["routes"].as_array().expect("routes");
     let used = routes.iter().chain([&config["route"]]).map(|route| route["receiver"].as_str().expect("a receiver")).collect();
     assert_eq!(receivers, used);
+    let shown = Regex::new(r#"template "([a-z.-]+)""#).expect("a constant pattern");
     for file in texts(&config["templates"]) {
         let template = committed(&format!("collector-config/alertmanager/{file}"));
         for annotation in ["summary", "description", "dashboard_url", "runbook_url"] {
             assert!(template.contains(&format!(".Annotations.{annotation}")), "{annotation}");
         }
-        let used = Regex::new(r#"template "([a-z.-]+)""#).expect("a constant pattern");
-        for name in used.captures_iter(&format!("{template}{}", committed("collector-config/alertmanager/alertmanager.yml"))) {
+        for name in shown.captures_iter(&format!("{template}{}", committed("collector-config/alertmanager/alertmanager.yml"))) {
             assert!(template.contains(&format!("define \"{}\"", &name[1])), "{}", &name[1]);
         }
     }
