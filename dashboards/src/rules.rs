@@ -76,21 +76,21 @@ impl Rule {
 impl Alert {
     fn yaml(&self) -> String {
         let Self { name, pending, severity, why, .. } = self;
-        let labels: String = self.labels.iter().map(|(key, value)| format!("          {key}: {value}\n")).collect();
-        let annotations: String = [
+        let labels: Vec<String> = self.labels.iter().map(|(key, value)| format!("          {key}: {value}\n")).collect();
+        let annotations = [
             ("summary", self.summary.clone()),
             ("description", self.description.clone()),
             ("runbook_url", format!("{}/blob/main/dashboards/runbooks.md#{}", env!("CARGO_PKG_REPOSITORY"), name.to_lowercase())),
             // A path: which Grafana it is, the Alertmanager's template says.
             ("dashboard_url", format!("/d/{}?{}", self.dashboard.uid(), self.filters)),
         ]
-        .iter()
         // A JSON string is a YAML string.
-        .map(|(key, text)| format!("          {key}: {}\n", serde_json::json!(text)))
-        .collect();
+        .map(|(key, text)| format!("          {key}: {}\n", serde_json::json!(text)));
         format!(
-            "      # {why}\n      - alert: {name}\n{}        for: {pending}\n        labels:\n          severity: {severity}\n{labels}        annotations:\n{annotations}",
-            block(&self.expr)
+            "      # {why}\n      - alert: {name}\n{}        for: {pending}\n        labels:\n          severity: {severity}\n{}        annotations:\n{}",
+            block(&self.expr),
+            labels.concat(),
+            annotations.concat(),
         )
     }
 }
