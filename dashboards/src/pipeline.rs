@@ -314,7 +314,7 @@ fn conserved() -> Vec<Value> {
             ),
             THIRD,
             &[Query::new(&name, expr)],
-            json!({"unit": "short", "decimals": 0, "min": null, "thresholds": thresholds(&[(1.0, "red")])}),
+            json!({"unit": "short", "decimals": 0, "thresholds": thresholds(&[(1.0, "red")])}),
         )
     });
     [heading("5. Nothing goes missing")].into_iter().chain(panels).collect()

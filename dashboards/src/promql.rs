@@ -75,9 +75,9 @@ pub fn labels(by: &[&str]) -> String {
 /// A quantile of a histogram, one for each combination of the attributes' labels.
 pub fn quantile(q: f64, metric: &Metric, by: &[&str], matchers: &[String], window: &str) -> String {
     debug_assert_eq!(metric.instrument, Instrument::Histogram);
-    let by: String = by.iter().map(|attribute| format!(", {}", label(attribute))).collect();
+    let by: Vec<&str> = std::iter::once("le").chain(by.iter().map(|attribute| label(attribute))).collect();
     let buckets = format!("{}_bucket{{{}}}", metric.name, matchers.join(","));
-    format!("histogram_quantile({q}, sum by (le{by}) (rate({buckets}[{window}])))")
+    format!("histogram_quantile({q}, sum by ({}) (rate({buckets}[{window}])))", by.join(", "))
 }
 
 /// A share that is 0 where the part has no series and absent where the whole is 0. Both have the same labels.
