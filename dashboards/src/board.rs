@@ -47,7 +47,8 @@ impl Board {
         }
     }
 
-    fn uid(self) -> String {
+    /// By which links find it.
+    pub fn uid(self) -> String {
         format!("{TAG}-{}", self.slug())
     }
 

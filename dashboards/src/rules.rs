@@ -7,7 +7,8 @@ mod recorded;
 mod request_alerts;
 mod thresholds;
 
-use crate::rules::thresholds::Severity;
+use crate::board::Board;
+use thresholds::Severity;
 
 pub use thresholds::FAILURE_RATIO_LIMIT;
 
@@ -37,29 +38,9 @@ struct Alert {
     why: &'static str,
     summary: String,
     description: String,
-    dashboard: Dashboard,
+    dashboard: Board,
     /// The dashboard's variables and time range, as the query of its URL.
     filters: String,
-}
-
-/// A dashboard, by its uid.
-#[derive(Clone, Copy)]
-enum Dashboard {
-    RequestLogs,
-    Overview,
-    Accounts,
-    Pipeline,
-}
-
-impl Dashboard {
-    const fn uid(self) -> &'static str {
-        match self {
-            Self::RequestLogs => "codex-pooler-request-logs",
-            Self::Overview => "codex-pooler-overview",
-            Self::Accounts => "codex-pooler-accounts",
-            Self::Pipeline => "codex-pooler-pipeline",
-        }
-    }
 }
 
 /// The rules file, for Prometheus and Mimir.

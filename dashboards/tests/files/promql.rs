@@ -7,8 +7,27 @@ use contract::{Instrument, Metric};
 use regex::Regex;
 
 /// Functions and keywords that our expressions use. Any other word must be a metric, a recorded series or a label.
-const WORDS: &[&str] =
-    &["and", "by", "count", "histogram_quantile", "increase", "label_values", "max", "or", "rate", "sum", "time", "vector"];
+const WORDS: &[&str] = &[
+    "absent",
+    "and",
+    "by",
+    "count",
+    "histogram_quantile",
+    "increase",
+    "label_values",
+    "max",
+    "max_over_time",
+    "offset",
+    "on",
+    "or",
+    "rate",
+    "scalar",
+    "sum",
+    "time",
+    "unless",
+    "up",
+    "vector",
+];
 /// Labels that Prometheus gives to everything that it scrapes.
 const SCRAPED: &[&str] = &["instance", "job"];
 
@@ -16,7 +35,9 @@ const SCRAPED: &[&str] = &["instance", "job"];
 pub fn check(expr: &str, recorded: &[&str]) {
     let pattern = |text: &str| Regex::new(text).expect("a constant pattern");
     let mut labels = BTreeSet::new();
-    let mut rest = expr.to_owned();
+    // Whether a target is up is Prometheus's own series.
+    let expr = &pattern(r#"up\{job="[a-z-]+"\}"#).replace_all(expr, "up").into_owned();
+    let mut rest = expr.clone();
 
     // Selectors, with the name in front or as a matcher on `__name__`.
     for found in pattern(r"([A-Za-z_:][A-Za-z0-9_:]*)?\{([^}]*)\}").captures_iter(expr) {
@@ -46,7 +67,7 @@ pub fn check(expr: &str, recorded: &[&str]) {
     if rest.contains(':') {
         labels.insert("pool");
     }
-    rest = pattern(r#""[^"]*"|\[[^\]]*\]|\$[a-z_]+"#).replace_all(&rest, "").into_owned();
+    rest = pattern(r#""[^"]*"|\[[^\]]*\]|\$[a-z_]+|offset [0-9]+[smhd]"#).replace_all(&rest, "").into_owned();
     let words: Vec<&str> = pattern(r"[A-Za-z_:][A-Za-z0-9_:]*").find_iter(&rest).map(|m| m.as_str()).collect();
     // Metrics without a selector.
     let (bare, words): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| metric(word).is_some());
