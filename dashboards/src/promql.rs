@@ -28,9 +28,14 @@ pub fn is(attribute: &str, value: &str) -> String {
     format!(r#"{}="{value}""#, label(attribute))
 }
 
+/// A matcher for a regular expression, or for a variable.
+pub fn matches(attribute: &str, pattern: &str) -> String {
+    format!(r#"{}=~"{pattern}""#, label(attribute))
+}
+
 /// A matcher for several values.
 pub fn one_of(attribute: &str, values: &[&str]) -> String {
-    format!(r#"{}=~"{}""#, label(attribute), values.join("|"))
+    matches(attribute, &values.join("|"))
 }
 
 /// A matcher for everything but several values.
