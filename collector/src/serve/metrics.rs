@@ -72,6 +72,8 @@ pub struct Metrics {
     branch_delivered: Family<Labels, Counter>,
     branch_dropped: Family<Labels, Counter>,
     branch_queued: Family<Labels, Gauge>,
+    pushes: Counter,
+    failed_pushes: Family<Labels, Counter>,
 }
 
 impl Metrics {
@@ -92,6 +94,8 @@ impl Metrics {
             branch_delivered: Family::default(),
             branch_dropped: Family::default(),
             branch_queued: Family::default(),
+            pushes: Counter::default(),
+            failed_pushes: Family::default(),
             registry: Registry::default(),
         };
         register(&mut registry, &table::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, metrics.received_messages.clone());
@@ -105,6 +109,8 @@ impl Metrics {
         register(&mut registry, &table::POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL, metrics.branch_delivered.clone());
         register(&mut registry, &table::POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL, metrics.branch_dropped.clone());
         register(&mut registry, &table::POOLER_OTEL_BRANCH_QUEUED_RECORDS, metrics.branch_queued.clone());
+        register(&mut registry, &table::POOLER_OTEL_METRIC_PUSHES_TOTAL, metrics.pushes.clone());
+        register(&mut registry, &table::POOLER_OTEL_FAILED_METRIC_PUSHES_TOTAL, metrics.failed_pushes.clone());
         metrics.start_at_zero();
         Self { registry, ..metrics }
     }
@@ -131,6 +137,9 @@ impl Metrics {
             for reason in [DropReason::QueueFull, DropReason::Rejected, DropReason::Exhausted, DropReason::Shutdown] {
                 self.branch_dropped(signal, branch, reason, 0);
             }
+        }
+        for reason in [DropReason::Rejected, DropReason::Exhausted, DropReason::Shutdown] {
+            drop(self.failed_pushes.get_or_create(&labels(&table::POOLER_OTEL_FAILED_METRIC_PUSHES_TOTAL, [reason.as_str()])));
         }
     }
 
@@ -203,6 +212,14 @@ impl Metrics {
     pub fn branch_queued(&self, signal: Signal, branch: Branch, records: u64) {
         let labels = labels(&table::POOLER_OTEL_BRANCH_QUEUED_RECORDS, [signal.as_str(), branch.as_str()]);
         self.branch_queued.get_or_create(&labels).set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    /// The metrics were to be pushed: they were, or why not.
+    pub fn pushed(&self, result: Result<(), DropReason>) {
+        self.pushes.inc();
+        if let Err(reason) = result {
+            self.failed_pushes.get_or_create(&labels(&table::POOLER_OTEL_FAILED_METRIC_PUSHES_TOTAL, [reason.as_str()])).inc();
+        }
     }
 
     /// How many fields were stripped so far, by place and reason.

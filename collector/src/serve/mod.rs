@@ -5,6 +5,7 @@ pub mod forward;
 pub mod listen;
 pub mod metrics;
 pub mod pipeline;
+pub mod push;
 pub mod request_metrics;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use self::forward::{Forward, ForwardConfig};
 use self::metrics::Metrics;
 use self::pipeline::Pipeline;
+use self::push::{Push, PushConfig};
 use crate::receive;
 use crate::stop::stopped;
 
@@ -48,6 +50,8 @@ pub struct Config {
     pub metrics: SocketAddr,
     /// Where sanitized messages go besides the store.
     pub forward: Option<ForwardConfig>,
+    /// Where the metrics go besides `/metrics`.
+    pub push: Option<PushConfig>,
 }
 
 /// A server whose sockets are bound.
@@ -57,6 +61,7 @@ pub struct Server {
     pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
     forward: Option<forward::Worker>,
+    push: Option<Push>,
 }
 
 /// What a listener serves.
@@ -126,7 +131,8 @@ impl Server {
             None => (None, None),
         };
         let pipeline = Arc::new(Pipeline::new(store.clone(), forward, Arc::clone(&metrics)));
-        Ok(Self { listeners, store, pipeline, metrics, forward: worker })
+        let push = config.push.as_ref().map(|config| Push::new(config, Arc::clone(&pipeline))).transpose()?;
+        Ok(Self { listeners, store, pipeline, metrics, forward: worker, push })
     }
 
     /// Where each listener really listens.
@@ -167,10 +173,14 @@ impl Server {
             }
         }
         let forward = self.forward.map(|worker| tokio::spawn(worker.run(stop.clone())));
+        let push = self.push.map(|push| tokio::spawn(push.run(stop.clone())));
         // A dropped sender means that whoever started the server is gone, so an error ends it as a request would.
         stopped(&mut stop).await;
         if tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
             tasks.shutdown().await;
+        }
+        if let Some(push) = push {
+            push.await.context("the push of metrics failed")?.finish().await;
         }
         drop(self.pipeline);
         if let Some(forward) = forward {

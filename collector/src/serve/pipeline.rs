@@ -60,11 +60,22 @@ impl Pipeline {
     }
 
     /// How many records wait in each branch now.
-    pub fn queued(&self) -> Vec<(Signal, Branch, u64)> {
+    fn queued(&self) -> Vec<(Signal, Branch, u64)> {
         let forward = |signal| self.forward.as_ref().map_or(0, |forward| forward.queued_records(signal));
         let mut queued: Vec<_> = Signal::ALL.iter().map(|signal| (*signal, Branch::Forward, forward(*signal))).collect();
         queued.push((Signal::Traces, Branch::Store, self.store.queued_spans()));
         queued
+    }
+
+    /// Every metric as it is now, in OpenMetrics' text format.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn metrics_text(&self) -> Result<String, std::fmt::Error> {
+        for (signal, branch, records) in self.queued() {
+            self.metrics.branch_queued(signal, branch, records);
+        }
+        self.metrics.text()
     }
 
     /// Whether a message would be stored, as far as the last one tells. Senders that were refused try again, and so it is found out.
