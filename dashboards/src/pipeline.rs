@@ -263,6 +263,22 @@ fn branches() -> Vec<Value> {
             HALF,
             &legend(attr::POOLER_OTEL_SIGNAL),
             delivered(Branch::Forward),
+            unit.clone(),
+        ),
+        curves(
+            "Metric pushes",
+            "Times a second that these metrics were to be pushed over OTLP, where that is configured.",
+            HALF,
+            "all",
+            pace(&metrics::POOLER_OTEL_METRIC_PUSHES_TOTAL, &[], &[]),
+            unit.clone(),
+        ),
+        curves(
+            "Failed metric pushes by reason",
+            "Pushes a second that the destination did not take, or not all of. The next one carries the same figures, as they are then.",
+            HALF,
+            &legend(reason),
+            pace(&metrics::POOLER_OTEL_FAILED_METRIC_PUSHES_TOTAL, &[reason], &[]),
             unit,
         ),
     ]
