@@ -10,7 +10,8 @@ mod thresholds;
 use crate::board::Board;
 use thresholds::Severity;
 
-pub use thresholds::FAILURE_RATIO_LIMIT;
+pub use recorded::{UNACCOUNTED, failures as failure_ratio};
+pub use thresholds::{BURN_RATES, ERROR_BUDGET, FAILURE_RATIO_LIMIT};
 
 /// Rules that are evaluated one after the other.
 struct Group {

@@ -17,7 +17,7 @@ const USAGE: &str = "usage: cargo xtask <gen | check | interop [suite…]>
 
   gen      write the files that are generated from contract/registry and from the dashboards crate
   check    formatting, generated files, structure, licences, clippy, documentation
-  interop  suites that need foreign programs; installs them below target/interop. Suites: rules, python";
+  interop  suites that need foreign programs; installs them below target/interop. Suites: rules, grafana, python";
 
 fn main() -> ExitCode {
     match run() {
