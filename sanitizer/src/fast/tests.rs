@@ -2,6 +2,7 @@
 
 mod damage;
 mod generate;
+mod plain;
 mod texts;
 
 use std::cell::RefCell;
@@ -12,7 +13,7 @@ use opentelemetry_proto::tonic::trace::v1::{Span, span::Link};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use prost::Message as _;
-use wire::{Fields, Kind, Message, Value, otlp, write};
+use wire::{otlp, write};
 
 use super::{Fast, traces};
 use crate::{Report, reference};
@@ -21,25 +22,6 @@ use crate::{Report, reference};
 fn at_least(cases: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig { cases: default.cases.max(cases), ..default }
-}
-
-/// The message without what says nothing: numbers, texts and bytes that are zero or empty, and could as well be absent. Inside a value they
-/// say which type it has.
-fn without_zeros(content: &[u8], message: &Message) -> Vec<u8> {
-    let mut out = Vec::new();
-    for field in Fields::new(content) {
-        let field = field.expect("a valid message");
-        match message.fields.iter().find(|(number, _)| *number == field.number) {
-            Some((_, Kind::Message(inner))) => {
-                let content = without_zeros(field.bytes().expect("a message"), inner);
-                write::bytes_field(&mut out, field.number, &content);
-            }
-            _ if matches!(field.value, Value::Varint(0) | Value::Fixed32(0) | Value::Fixed64(0) | Value::Bytes(b""))
-                && !std::ptr::eq(message, &raw const otlp::any_value::MESSAGE) => {}
-            _ => out.extend_from_slice(&content[field.start..field.end]),
-        }
-    }
-    out
 }
 
 fn sanitized(message: &[u8]) -> Option<(ExportTraceServiceRequest, Report)> {
@@ -75,7 +57,7 @@ fn compare(message: &[u8]) -> Result<Said, TestCaseError> {
     let decoded = ExportTraceServiceRequest::decode(&output[..]);
     prop_assert_eq!(decoded.as_ref(), Ok(&request));
     // No byte is in it that means nothing.
-    let plain = without_zeros(&output, &otlp::export_trace_service_request::MESSAGE);
+    let plain = plain::without_zeros(&output, &otlp::export_trace_service_request::MESSAGE);
     prop_assert_eq!(plain.len(), request.encoded_len());
     match traces(&output) {
         Ok(Fast::Clean(again)) => {
