@@ -8,8 +8,7 @@ use sanitizer::fast::{self, Fast};
 use sanitizer::{Export, Sanitized, reference};
 use wire::otlp;
 
-use super::generate::MARKER;
-use super::plain::without_zeros;
+use super::plain::{MARKER, without_zeros};
 
 /// What became of a message, for those that want to count: a comparison that always ends early compares nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,14 +13,11 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::plain::MARKER;
 use crate::check;
 
 const ROW_ID: &str = "33ecffe2-5175-44bc-86ca-7ca871e58a48";
 const ADMITTED_NS: u64 = 1_787_544_000_000_000_000;
-
-/// A text that no rule lets through, neither as a whole nor in part, and that no number can spell: read as eight bytes of a floating-point
-/// number, wherever one begins, it is negative or larger than any that may go on.
-pub const MARKER: &str = "zqplantedtextofaprompt⟦zq⟧";
 
 /// Texts of every kind that the log is made of, and of every kind that has no place in it. Which is which, the rule of a key says.
 pub const TEXTS: &[&str] = &[

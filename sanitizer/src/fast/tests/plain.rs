@@ -1,6 +1,10 @@
-//! What a message says, as bytes.
+//! What a message says, as bytes, and what it must never say.
 
 use wire::{Fields, Kind, Message, Value, otlp, write};
+
+/// A text that no rule lets through, neither as a whole nor in part, and that no number can spell: read as eight bytes of a floating-point
+/// number, wherever one begins, it is negative or larger than any that may go on.
+pub const MARKER: &str = "zqplantedtextofaprompt⟦zq⟧";
 
 /// The message without what says nothing: numbers, texts and bytes that are zero or empty, and could as well be absent. Inside a value they
 /// say which type it has.

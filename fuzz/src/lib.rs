@@ -1,0 +1,56 @@
+//! What each fuzz target holds of any bytes. It panics where something does not hold; that is what a fuzzer looks for.
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+
+// The property tests' judge.
+#[path = "../../sanitizer/tests/properties/holds.rs"]
+#[allow(dead_code)]
+mod holds;
+#[path = "../../sanitizer/src/fast/tests/plain.rs"]
+mod plain;
+// The parser is no part of its crate's interface. Without the store around it, it is also built much sooner.
+#[path = "../../tempo-api/src/traceql/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod traceql_parser;
+mod wire_edits;
+
+/// Walks and edits OTLP bytes; see [`wire_edits`].
+pub fn wire(data: &[u8]) {
+    wire_edits::check(data);
+}
+
+/// Sanitizes traces, fast and slowly.
+pub fn traces(data: &[u8]) {
+    holds::of_traces(data);
+}
+
+/// Sanitizes log records.
+pub fn logs(data: &[u8]) {
+    holds::of::<ExportLogsServiceRequest>(data);
+}
+
+/// Sanitizes metrics.
+pub fn metrics(data: &[u8]) {
+    holds::of::<ExportMetricsServiceRequest>(data);
+}
+
+/// Sanitizes JSON of the signal that the first byte says.
+pub fn json(data: &[u8]) {
+    match data.split_first() {
+        Some((b'0', text)) => drop(holds::of_json::<ExportTraceServiceRequest>(text)),
+        Some((b'1', text)) => drop(holds::of_json::<ExportLogsServiceRequest>(text)),
+        Some((b'2', text)) => drop(holds::of_json::<ExportMetricsServiceRequest>(text)),
+        _ => {}
+    }
+}
+
+/// Parses a TraceQL query, and a name of a tag. That it ends soon and in little memory, the fuzzer's own limits say.
+pub fn traceql(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(query) = traceql_parser::query(text) {
+        assert!(query.shown().len() <= text.len(), "more fields than characters");
+    }
+    drop(traceql_parser::field(text));
+}
