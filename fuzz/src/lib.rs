@@ -4,6 +4,8 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
+#[path = "../../sanitizer/src/fast/tests/apart.rs"]
+mod apart;
 // The property tests' judge.
 #[path = "../../sanitizer/tests/properties/holds.rs"]
 #[allow(dead_code)]
@@ -15,6 +17,7 @@ mod plain;
 #[allow(dead_code, unused_imports)]
 mod traceql_parser;
 mod wire_edits;
+use ::wire::otlp;
 
 /// Walks and edits OTLP bytes; see [`wire_edits`].
 pub fn wire(data: &[u8]) {
@@ -24,6 +27,22 @@ pub fn wire(data: &[u8]) {
 /// Sanitizes traces, fast and slowly.
 pub fn traces(data: &[u8]) {
     holds::of_traces(data);
+}
+
+/// Changes a message of traces, in a buffer of `max_size` bytes, field by field or, often, as libFuzzer does, which only rarely keeps the
+/// lengths of nested messages right. The new size.
+pub fn mutate_traces(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
+    let message = &data[..size];
+    if seed.is_multiple_of(2) && ::wire::validate(message, &otlp::export_trace_service_request::MESSAGE, 0).is_ok() {
+        // About one in so many fields changes.
+        let one_in = 4 + u64::from(seed / 2 % 200);
+        let changed = apart::fields(message, u64::from(seed), one_in);
+        if changed.len() <= max_size {
+            data[..changed.len()].copy_from_slice(&changed);
+            return changed.len();
+        }
+    }
+    libfuzzer_sys::fuzzer_mutate(data, size, max_size)
 }
 
 /// Sanitizes log records.

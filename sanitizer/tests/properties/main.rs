@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
+#[path = "../../src/fast/tests/apart.rs"]
+mod apart;
 #[path = "../../src/fast/tests/damage.rs"]
 mod damage;
 #[path = "../../src/fast/tests/generate.rs"]
@@ -92,7 +94,7 @@ fn traces() {
 fn traces_that_were_taken_apart() {
     let given = (generate::request(), any::<u64>(), 4..200_u64);
     holds("traces, taken apart", TRACES_TAKEN_APART, &given, &Said::ALL, |(request, seed, one_in)| {
-        let message = damage::fields(&request.encode_to_vec(), seed, one_in);
+        let message = apart::fields(&request.encode_to_vec(), seed, one_in);
         (holds::of_traces(&message), holds::has_marker(&message))
     });
 }
