@@ -7,13 +7,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use sanitizer::{Refused, Sanitized};
+use sanitizer::{Policy, Refused, Sanitized};
 
 use crate::serve::forward::Forward;
 use crate::serve::request_metrics::RequestMetrics;
 
 fn sanitized(message: &[u8]) -> Result<Sanitized, Refused> {
-    sanitizer::protobuf::<ExportTraceServiceRequest>(message)
+    sanitizer::protobuf::<ExportTraceServiceRequest>(&Policy::contract(), SystemTime::now(), message)
 }
 
 async fn stored(store: &store::Store, message: Bytes) -> Result<(), Refused> {

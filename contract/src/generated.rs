@@ -277,7 +277,7 @@ pub mod sets {
         DropReason {
             /// A trace or span id of a wrong length or all zero.
             InvalidId = "invalid_id",
-            /// A time that cannot be.
+            /// A time that cannot be, or a span that takes too long.
             InvalidTime = "invalid_time",
             /// A metric or an event that is not in the contract.
             UnknownName = "unknown_name",
@@ -660,6 +660,10 @@ pub mod sets {
             Duplicate = "duplicate",
             /// Nothing is allowed in this place.
             NotAllowed = "not_allowed",
+            /// The value does not follow from the record's other attributes, as it must.
+            NotDerived = "not_derived",
+            /// The operator's policy removes or hides it.
+            Policy = "policy",
         }
         /// Transport between the pooler and the upstream.
         Transport {
@@ -781,7 +785,7 @@ pub static ATTRIBUTES: &[Attribute] = &[
     Attribute { key: "pooler_otel.refusal", rule: Rule::Text { members: &["too_large", "malformed", "unsupported", "overloaded", "unavailable"], pattern: None, max_chars: 11 }, fallback: Fallback::Drop, label: Some("reason") },
     Attribute { key: "pooler_otel.reload_result", rule: Rule::Text { members: &["loaded", "invalid"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("result") },
     Attribute { key: "pooler_otel.signal", rule: Rule::Text { members: &["traces", "logs", "metrics"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("signal") },
-    Attribute { key: "pooler_otel.strip_reason", rule: Rule::Text { members: &["unknown_key", "wrong_place", "wrong_type", "not_a_member", "pattern", "too_long", "out_of_range", "detected", "duplicate", "not_allowed"], pattern: None, max_chars: 12 }, fallback: Fallback::Drop, label: Some("reason") },
+    Attribute { key: "pooler_otel.strip_reason", rule: Rule::Text { members: &["unknown_key", "wrong_place", "wrong_type", "not_a_member", "pattern", "too_long", "out_of_range", "detected", "duplicate", "not_allowed", "not_derived", "policy"], pattern: None, max_chars: 12 }, fallback: Fallback::Drop, label: Some("reason") },
     Attribute { key: "service.instance.id", rule: Rule::Text { members: &[], pattern: Some("^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$"), max_chars: 36 }, fallback: Fallback::Drop, label: None },
     Attribute { key: "service.name", rule: Rule::Text { members: &[], pattern: Some("^[a-z][a-z0-9_-]*$"), max_chars: 63 }, fallback: Fallback::Drop, label: Some("service") },
     Attribute { key: "service.namespace", rule: Rule::Text { members: &[], pattern: Some("^[a-z][a-z0-9_-]*$"), max_chars: 63 }, fallback: Fallback::Drop, label: None },

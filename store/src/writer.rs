@@ -354,7 +354,12 @@ mod tests {
     }
 
     fn put_all(writer: &mut Writer, spans: Vec<Span>) {
-        let message = sanitizer::protobuf(&otlp::request(spans).encode_to_vec()).unwrap();
+        let message = sanitizer::protobuf(
+            &sanitizer::Policy::contract(),
+            std::time::SystemTime::now(),
+            &otlp::request(spans).encode_to_vec(),
+        )
+        .unwrap();
         writer.write(std::iter::once(&message)).unwrap();
     }
 

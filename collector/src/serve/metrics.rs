@@ -266,7 +266,7 @@ mod tests {
             span(4, "in_progress", end_ns, &[("codex_pooler.request.id", "0b5a2f0e-6c0f-4f3a-9a53-0c7f4f2f8f11")]),
         ];
         let message = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]});
-        sanitizer::json(message.to_string().as_bytes()).unwrap()
+        sanitizer::json(&sanitizer::Policy::contract(), std::time::SystemTime::now(), message.to_string().as_bytes()).unwrap()
     }
 
     /// Guarantees: requests, durations and attempts count once however often they are delivered; a late row counts as late and nowhere else.

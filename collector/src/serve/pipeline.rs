@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use contract::{Branch, DropReason, Protocol, Refusal, Signal};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use sanitizer::{Export, Refused, Report, Sanitized};
+use sanitizer::{Export, Policy, Refused, Report, Sanitized};
 use store::WriteError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -134,9 +135,10 @@ impl Pipeline {
 
 async fn sanitize<R: Export + 'static>(protocol: Protocol, message: Bytes) -> Result<Sanitized<R>, Refusal> {
     let large = message.len() >= LARGE_BYTES;
+    let (policy, now) = (Policy::contract(), SystemTime::now());
     let run = move || match protocol {
-        Protocol::HttpJson => sanitizer::json(&message),
-        Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::protobuf(&message),
+        Protocol::HttpJson => sanitizer::json(&policy, now, &message),
+        Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::protobuf(&policy, now, &message),
     };
     let sanitized = if large { tokio::task::spawn_blocking(run).await.map_err(|_| Refusal::Malformed)? } else { run() };
     sanitized.map_err(|refused| match refused {

@@ -44,6 +44,8 @@ const METRICS: u32 = 15;
 const JSON: u32 = 10;
 const _: () = assert!(TRACES + TRACES_TAKEN_APART + TRACES_DAMAGED + LOGS + METRICS + JSON == 100);
 
+const _: () = assert!(generate::NOW_NS == holds::NOW_S * 1_000_000_000);
+
 fn cases(percent: u32) -> u32 {
     let total =
         std::env::var("POOLER_OTEL_CASES").map_or(FEW_CASES, |text| text.parse().expect("POOLER_OTEL_CASES is no number"));

@@ -16,10 +16,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::Union;
 
-use super::generate::{any_value, attributes, id, rarely, resource, schema_url, scope, text};
-
-/// 2026-08-24 06:00:00 UTC.
-const NOW_NS: u64 = 1_787_551_200_000_000_000;
+use super::generate::{NOW_NS, any_value, attributes, id, rarely, resource, schema_url, scope, text};
 
 fn time() -> impl Strategy<Value = u64> {
     prop_oneof![12 => NOW_NS..NOW_NS + 1_000, 2 => Just(0), 1 => any::<u64>()]
