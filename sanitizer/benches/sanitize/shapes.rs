@@ -11,8 +11,41 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::Event;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 
-const ADMITTED_MS: u64 = 1_787_544_000_000;
+/// Admission of the first row.
+pub const ADMITTED_MS: u64 = 1_787_544_000_000;
 const NS_PER_MS: u64 = 1_000_000;
+
+/// What is wrong with the spans of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing.
+    Clean,
+    /// One in a hundred has something that goes.
+    Rare,
+    /// All have something that goes.
+    Dirty,
+    /// All texts of all spans look almost like secrets, so that every rule and detector runs to its end; and all of them go.
+    Hostile,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Clean, Self::Rare, Self::Dirty, Self::Hostile];
+
+    /// As it is printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "none",
+            Self::Rare => "1 %",
+            Self::Dirty => "all",
+            Self::Hostile => "hostile",
+        }
+    }
+
+    fn is_dirty(self, number: u64) -> bool {
+        self == Self::Dirty || self == Self::Rare && number % 100 == 50
+    }
+}
 
 /// A shape of spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +54,7 @@ pub enum Shape {
     Tiny,
     /// 16 attributes, about 890 bytes. Dirty: half of them are unknown.
     Medium,
-    /// 30 attributes, about 1.6 kB. Dirty: with two texts of 4 KiB more, 9.8 kB.
+    /// 30 attributes, about 1.6 kB. Dirty: with two texts of 4 KiB more, 9.8 kB. Such texts have no place in a clean message.
     Large,
     /// A row of the request log with all its columns, about 2.9 kB. Dirty: with a prompt, an event and a status message.
     Row,
@@ -31,10 +64,11 @@ impl Shape {
     /// Every shape.
     pub const ALL: [Self; 4] = [Self::Tiny, Self::Medium, Self::Large, Self::Row];
 
-    /// How many fields are stripped from a dirty span.
-    #[must_use]
-    pub fn stripped_fields(self) -> u64 {
+    /// How many fields are stripped from this span.
+    pub fn stripped_fields(self, number: u64, kind: Kind) -> u64 {
         match self {
+            _ if kind == Kind::Hostile => self.span(number, kind).attributes.iter().filter(|a| is_hostile(a)).count() as u64,
+            _ if !kind.is_dirty(number) => 0,
             Self::Tiny => 1,
             Self::Medium => 8,
             Self::Large => 2,
@@ -43,8 +77,8 @@ impl Shape {
     }
 
     /// Span `number`, which is in its ids, labels and amounts.
-    #[must_use]
-    pub fn span(self, number: u64, dirty: bool) -> Span {
+    pub fn span(self, number: u64, kind: Kind) -> Span {
+        let dirty = kind.is_dirty(number);
         let start = (ADMITTED_MS + number) * NS_PER_MS;
         let mut span = Span {
             trace_id: id(number).into_bytes()[..16].to_vec(),
@@ -91,12 +125,24 @@ impl Shape {
                 }
             }
         }
+        if kind == Kind::Hostile {
+            for attribute in &mut span.attributes {
+                if is_hostile(attribute) {
+                    *attribute = text(&attribute.key, &format!("Team {number} (1:2 3.4.5 a:b) 4111 1111 1111 1111"));
+                }
+            }
+        }
         span
     }
 }
 
+/// Whether this attribute is one that a hostile span uses: a text, but not the one that says which attributes may be there.
+fn is_hostile(attribute: &KeyValue) -> bool {
+    let is_text = matches!(attribute.value.as_ref().and_then(|v| v.value.as_ref()), Some(Value::StringValue(_)));
+    is_text && attribute.key != attr::RECORD_KIND
+}
+
 /// A message of these spans.
-#[must_use]
 pub fn message(spans: Vec<Span>) -> ExportTraceServiceRequest {
     let resource = Resource {
         attributes: vec![
@@ -230,7 +276,7 @@ fn id(number: u64) -> String {
     format!("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", a >> 32, a >> 16 & 0xffff, a & 0xfff, b >> 52, b & 0xffff_ffff_ffff)
 }
 
-fn text(key: &str, text: &str) -> KeyValue {
+pub fn text(key: &str, text: &str) -> KeyValue {
     KeyValue { key: key.to_owned(), value: any(Value::StringValue(text.to_owned())), key_strindex: 0 }
 }
 
@@ -239,6 +285,6 @@ fn int(key: &str, n: u64) -> KeyValue {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the field is optional")]
-fn any(value: Value) -> Option<AnyValue> {
+pub fn any(value: Value) -> Option<AnyValue> {
     Some(AnyValue { value: Some(value) })
 }
