@@ -1,7 +1,8 @@
 //! What sanitizing costs: per span and per byte, in allocations, and for hostile messages of growing size. Every engine's result is checked
 //! before it is measured.
 //!
-//! `cargo bench -p codex-pooler-sanitizer` measures; with `-- --test` everything runs once.
+//! `cargo bench -p codex-pooler-sanitizer` measures; with `-- --test` everything runs once, with `-- hostile`
+//! only what hostile messages of growing size cost.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot run must not go on")]
 
@@ -22,12 +23,20 @@ use self::shapes::{Kind, Shape, message};
 const BATCHES: [u64; 3] = [1, 512, 8_192];
 /// Spans in all messages of a case at least; with messages of one span, so many different messages.
 const MIN_SPANS: u64 = 512;
-/// In every round each engine has a turn of at least this length.
-const TURN: Duration = Duration::from_millis(10);
-const ROUNDS: usize = 7;
+/// In every round each engine has a turn of at least this length: short, so that on a busy machine some of them are not interrupted.
+const TURN: Duration = Duration::from_millis(2);
+/// Rounds of a case; fewer, but not below the least, once it has taken too long.
+const ROUNDS: usize = 25;
+const MIN_ROUNDS: usize = 3;
+const MAX_CASE: Duration = Duration::from_millis(2_500);
 
 fn main() {
-    let once = std::env::args().any(|argument| argument == "--test");
+    let asked = |word: &str| std::env::args().any(|argument| argument == word);
+    let once = asked("--test");
+    if asked("hostile") {
+        hostile::measure(once);
+        return;
+    }
     println!("ns a span, best of {ROUNDS} rounds; allocations a message");
     println!(
         "{:<6} {:>5} {:<7} {:>6} {:>8} {:>9} {:>8} {:>7} {:>7} {:>6} {:>8} {:>9} {:>9} {:>7} {:>7}",
@@ -87,7 +96,11 @@ fn measure(shape: Shape, batch: u64, kind: Kind, once: bool) {
 /// The best time of each engine for one pass over the messages, in nanoseconds. The engines take turns, and another begins in every round.
 fn best(messages: &[Bytes], once: bool) -> [f64; ENGINES.len()] {
     let mut best = [f64::INFINITY; ENGINES.len()];
+    let start = Instant::now();
     for round in 0..if once { 1 } else { ROUNDS } {
+        if round >= MIN_ROUNDS && start.elapsed() > MAX_CASE {
+            break;
+        }
         for at in 0..ENGINES.len() {
             let at = (at + round) % ENGINES.len();
             best[at] = best[at].min(turn(messages, ENGINES[at], if once { Duration::ZERO } else { TURN }));
