@@ -71,9 +71,9 @@ fn walk(message: &Bytes) -> usize {
 }
 
 fn walk_span(content: &[u8]) -> usize {
-    /// Tags of a field with a length.
-    const ATTRIBUTE: u8 = (span::ATTRIBUTES << 3 | 2) as u8;
-    const KEY: u8 = (key_value::KEY << 3 | 2) as u8;
+    /// Tags of fields with a length.
+    const ATTRIBUTE: u8 = (span::ATTRIBUTES << 3 | 2).to_le_bytes()[0];
+    const KEY: u8 = (key_value::KEY << 3 | 2).to_le_bytes()[0];
     let (mut fields, mut sum) = (Fields::new(content), 0);
     loop {
         while let Some((attribute, _)) = fields.take_short(ATTRIBUTE) {

@@ -30,7 +30,7 @@ const ATTACKS: [Attack; 8] = [
     ("one text", |size| one_span(|span| span.attributes.push(text(attr::POOL_NAME, &"Team 7 ".repeat(size / 7))))),
     ("one text of near secrets", |size| {
         one_span(|span| {
-            span.attributes.push(text(attr::POOL_NAME, &"sk-cxp-1b158839f8a 4111 111 a:b:c 1.2.3 ".repeat(size / 40)))
+            span.attributes.push(text(attr::POOL_NAME, &"sk-cxp-1b158839f8a 4111 111 a:b:c 1.2.3 ".repeat(size / 40)));
         })
     }),
     ("unknown attributes", |size| {
