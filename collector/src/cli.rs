@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum as _};
+use contract::Signal;
 use contract::limits::{MAX_ROWS, METRICS_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT, PAGE_ROWS, TEMPO_PORT};
 
 use crate::logging::LogLevel;
 use crate::serve::Config;
 use crate::serve::forward::{ForwardConfig, ForwardProtocol};
+use crate::serve::push::PushConfig;
 
 /// Everything listens here unless told otherwise.
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -18,6 +20,10 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const RETENTION: &str = "14d";
 /// How large the store may become by default.
 const MAX_STORE_MIB: u64 = 10 * 1024;
+/// How often metrics are pushed by default, as OpenTelemetry's SDKs do.
+const PUSH_INTERVAL: Duration = Duration::from_secs(60);
+/// How often metrics may be pushed.
+const MIN_PUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Metadata-only observability for Codex Pooler: collector, request log, demo.
 #[derive(Debug, Parser)]
@@ -83,6 +89,58 @@ impl ForwardArgs {
     }
 }
 
+/// Where to push metrics.
+#[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the fields are the flags' names")]
+pub struct PushArgs {
+    /// Push the metrics of /metrics to this OTLP endpoint, too [default: `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`].
+    #[arg(long, value_name = "URL", env = "POOLER_OTEL_METRICS_OTLP_ENDPOINT", hide_env_values = true)]
+    pub metrics_otlp_endpoint: Option<String>,
+    /// Protocol of that endpoint [default: `OTEL_EXPORTER_OTLP_METRICS_PROTOCOL`, else grpc].
+    #[arg(long, value_enum, env = "POOLER_OTEL_METRICS_OTLP_PROTOCOL", hide_env_values = true)]
+    pub metrics_otlp_protocol: Option<ForwardProtocol>,
+    /// Time between two pushes, such as 15s [default: `OTEL_METRIC_EXPORT_INTERVAL`, else 60s].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, env = "POOLER_OTEL_METRICS_OTLP_INTERVAL", hide_env_values = true)]
+    pub metrics_otlp_interval: Option<Duration>,
+}
+
+impl PushArgs {
+    /// Where to push, if anywhere: what the flags say, else what OpenTelemetry's own variables do.
+    ///
+    /// # Errors
+    /// A variable that cannot be read.
+    pub fn into_config(self) -> anyhow::Result<Option<PushConfig>> {
+        self.or_standard(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn or_standard(self, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<PushConfig>> {
+        const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT";
+        const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL";
+        const INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
+        let Some(endpoint) = self.metrics_otlp_endpoint.or_else(|| variable(ENDPOINT)) else { return Ok(None) };
+        // The standard variable names the whole path; the client appends it.
+        let endpoint = endpoint.strip_suffix(crate::receive::http_path(Signal::Metrics)).unwrap_or(&endpoint).to_owned();
+        let protocol = match (self.metrics_otlp_protocol, variable(PROTOCOL)) {
+            (Some(protocol), _) => protocol,
+            (None, None) => ForwardProtocol::Grpc,
+            (None, Some(text)) => ForwardProtocol::from_str(&text, false)
+                .ok()
+                .with_context(|| format!("{PROTOCOL} must be grpc or http/protobuf"))?,
+        };
+        let interval = match (self.metrics_otlp_interval, variable(INTERVAL)) {
+            (Some(interval), _) => interval,
+            (None, None) => PUSH_INTERVAL,
+            (None, Some(text)) => text
+                .parse()
+                .ok()
+                .map(Duration::from_millis)
+                .filter(|interval| *interval >= MIN_PUSH_INTERVAL)
+                .with_context(|| format!("{INTERVAL} must be a number of milliseconds, 1000 at least"))?,
+        };
+        Ok(Some(PushConfig { destination: ForwardConfig { endpoint, protocol }, interval }))
+    }
+}
+
 /// `serve`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -105,6 +163,9 @@ pub struct ServeArgs {
     /// Where to forward.
     #[command(flatten)]
     pub forward: ForwardArgs,
+    /// Where to push metrics.
+    #[command(flatten)]
+    pub push: PushArgs,
 }
 
 impl ServeArgs {
@@ -126,6 +187,7 @@ impl ServeArgs {
             tempo: self.listen.tempo_listen,
             metrics: self.listen.metrics_listen,
             forward: self.forward.into_config(),
+            push: self.push.into_config()?,
         })
     }
 }
@@ -252,6 +314,39 @@ mod tests {
     fn the_command_line_is_sound() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    /// Guarantees: metrics are pushed where the flags say, else where OpenTelemetry's variables say, else nowhere; a variable that makes no sense
+    /// is named, and its value is not repeated.
+    #[test]
+    fn standard_variables_are_honoured() {
+        let none = PushArgs { metrics_otlp_endpoint: None, metrics_otlp_protocol: None, metrics_otlp_interval: None };
+        let standard = |name: &str| match name {
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT" => Some("http://mimir:9009/otlp/v1/metrics".to_owned()),
+            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL" => Some("http/protobuf".to_owned()),
+            "OTEL_METRIC_EXPORT_INTERVAL" => Some("15000".to_owned()),
+            _ => None,
+        };
+        let push = |endpoint: &str, protocol, seconds| {
+            let destination = ForwardConfig { endpoint: endpoint.to_owned(), protocol };
+            Some(PushConfig { destination, interval: Duration::from_secs(seconds) })
+        };
+        assert_eq!(none.clone().or_standard(|_| None).unwrap(), None);
+        let expected = push("http://mimir:9009/otlp", ForwardProtocol::HttpProtobuf, 15);
+        assert_eq!(none.clone().or_standard(standard).unwrap(), expected);
+        let given = PushArgs {
+            metrics_otlp_endpoint: Some("http://127.0.0.1:4317".to_owned()),
+            metrics_otlp_protocol: Some(ForwardProtocol::Grpc),
+            metrics_otlp_interval: Some(Duration::from_secs(5)),
+        };
+        assert_eq!(given.clone().or_standard(standard).unwrap(), push("http://127.0.0.1:4317", ForwardProtocol::Grpc, 5));
+        let only_endpoint = PushArgs { metrics_otlp_endpoint: given.metrics_otlp_endpoint, ..none.clone() };
+        assert_eq!(only_endpoint.or_standard(|_| None).unwrap(), push("http://127.0.0.1:4317", ForwardProtocol::Grpc, 60));
+        for (bad, value) in [("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json"), ("OTEL_METRIC_EXPORT_INTERVAL", "0")] {
+            let variables = |name: &str| if name == bad { Some(value.to_owned()) } else { standard(name) };
+            let error = none.clone().or_standard(variables).unwrap_err().to_string();
+            assert!(error.starts_with(bad) && !error.contains("json"), "{error}");
+        }
     }
 
     /// Guarantees: durations parse by their unit, and nothing else does.

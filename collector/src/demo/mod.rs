@@ -49,6 +49,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         tempo: args.listen.tempo_listen,
         metrics: args.listen.metrics_listen,
         forward: args.forward.into_config(),
+        push: None,
     })
     .await?;
     let addresses = addresses(&server)?;

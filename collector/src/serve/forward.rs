@@ -29,9 +29,9 @@ const MAX_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
 /// How long one attempt to send may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// First pause before another try; it doubles up to [`MAX_BACKOFF`], and up to half of it is added at random.
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+pub(super) const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Longest pause between two tries.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
+pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// How long a message is tried for.
 const RETRY_FOR: Duration = Duration::from_secs(300);
 /// How long the queue may take to drain when the server ends.
@@ -82,7 +82,7 @@ impl Forward {
     pub fn new(config: &ForwardConfig, metrics: Arc<Metrics>) -> anyhow::Result<(Self, Worker)> {
         let (queue, waiting) = mpsc::channel(MAX_QUEUED_MESSAGES);
         let queued_records = QueuedRecords::default();
-        let client = Client::new(config)?;
+        let client = Client::new("--forward-endpoint", config)?;
         let worker = Worker {
             waiting,
             queued_records: Arc::clone(&queued_records),
@@ -127,7 +127,7 @@ pub struct Worker {
 }
 
 /// What became of one try.
-enum Sent {
+pub(super) enum Sent {
     /// Taken, except for so many records.
     Delivered { rejected: u64 },
     /// The destination will not take it, however often it is asked.
@@ -212,27 +212,32 @@ impl Worker {
 }
 
 /// Adds up to half of a pause at random, so that many senders do not come back at the same moment.
-fn with_jitter(pause: Duration) -> Duration {
+pub(super) fn with_jitter(pause: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(0);
     pause + pause.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)
 }
 
-enum Client {
+/// Sends messages to a destination, one at a time.
+pub(super) enum Client {
     Grpc(Box<Grpc<Channel>>),
     Http { client: reqwest::Client, base: reqwest::Url },
 }
 
 impl Client {
-    fn new(config: &ForwardConfig) -> anyhow::Result<Self> {
+    /// A client; `flag` is what the endpoint was given by.
+    ///
+    /// # Errors
+    /// An endpoint that is not an http URL.
+    pub(super) fn new(flag: &str, config: &ForwardConfig) -> anyhow::Result<Self> {
         let url = reqwest::Url::parse(&config.endpoint)
-            .context("--forward-endpoint is not a URL; give one such as http://127.0.0.1:4317")?;
+            .with_context(|| format!("{flag} is not a URL; give one such as http://127.0.0.1:4317"))?;
         if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
-            bail!("--forward-endpoint must start with http:// or https:// and name a host");
+            bail!("{flag} must start with http:// or https:// and name a host");
         }
         Ok(match config.protocol {
             ForwardProtocol::Grpc => {
                 let mut endpoint = Endpoint::from_shared(config.endpoint.clone())
-                    .context("--forward-endpoint is not a gRPC endpoint")?
+                    .with_context(|| format!("{flag} is not a gRPC endpoint"))?
                     .connect_timeout(SEND_TIMEOUT);
                 if url.scheme() == "https" {
                     endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
@@ -247,7 +252,8 @@ impl Client {
         })
     }
 
-    async fn send(&mut self, signal: Signal, message: Bytes) -> Sent {
+    /// Tries once.
+    pub(super) async fn send(&mut self, signal: Signal, message: Bytes) -> Sent {
         match self {
             Self::Grpc(client) => {
                 if client.ready().await.is_err() {

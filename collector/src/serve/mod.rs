@@ -2,29 +2,34 @@
 
 pub mod admin;
 pub mod forward;
-pub mod in_flight;
 pub mod listen;
 pub mod metrics;
 pub mod pipeline;
+pub mod push;
 pub mod request_metrics;
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::forward::{Forward, ForwardConfig};
 use self::metrics::Metrics;
 use self::pipeline::Pipeline;
+use self::push::{Push, PushConfig};
 use crate::receive;
 use crate::stop::stopped;
 
 /// How long open connections may take to finish when the server ends.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long the start waits for the requests that were open when the store was closed.
+const TAKE_UP: Duration = Duration::from_secs(5);
 
 /// What `serve` runs with.
 #[derive(Clone, Debug)]
@@ -45,6 +50,8 @@ pub struct Config {
     pub metrics: SocketAddr,
     /// Where sanitized messages go besides the store.
     pub forward: Option<ForwardConfig>,
+    /// Where the metrics go besides `/metrics`.
+    pub push: Option<PushConfig>,
 }
 
 /// A server whose sockets are bound.
@@ -54,6 +61,7 @@ pub struct Server {
     pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
     forward: Option<forward::Worker>,
+    push: Option<Push>,
 }
 
 /// What a listener serves.
@@ -114,6 +122,7 @@ impl Server {
         })
         .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))?;
         let metrics = Arc::new(Metrics::new());
+        take_up_open_requests(&store.reader(), |marker| metrics.was_open(marker));
         let (forward, worker) = match &config.forward {
             Some(config) => {
                 let (forward, worker) = Forward::new(config, Arc::clone(&metrics))?;
@@ -122,7 +131,8 @@ impl Server {
             None => (None, None),
         };
         let pipeline = Arc::new(Pipeline::new(store.clone(), forward, Arc::clone(&metrics)));
-        Ok(Self { listeners, store, pipeline, metrics, forward: worker })
+        let push = config.push.as_ref().map(|config| Push::new(config, Arc::clone(&pipeline))).transpose()?;
+        Ok(Self { listeners, store, pipeline, metrics, forward: worker, push })
     }
 
     /// Where each listener really listens.
@@ -163,10 +173,14 @@ impl Server {
             }
         }
         let forward = self.forward.map(|worker| tokio::spawn(worker.run(stop.clone())));
+        let push = self.push.map(|push| tokio::spawn(push.run(stop.clone())));
         // A dropped sender means that whoever started the server is gone, so an error ends it as a request would.
         stopped(&mut stop).await;
         if tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
             tasks.shutdown().await;
+        }
+        if let Some(push) = push {
+            push.await.context("the push of metrics failed")?.finish().await;
         }
         drop(self.pipeline);
         if let Some(forward) = forward {
@@ -174,6 +188,20 @@ impl Server {
         }
         tokio::task::spawn_blocking(move || self.store.close()).await.context("closing the store failed")??;
         Ok(())
+    }
+}
+
+/// Takes up the requests that were open when the store was closed. If that fails, their next markers do it.
+fn take_up_open_requests(reader: &store::Reader, take_up: impl Fn(&Span)) {
+    let scan = store::Scan { records: store::Records::Markers, ..store::Scan::all(Instant::now() + TAKE_UP) };
+    let result = reader.scan::<store::ReadError>(&scan, |candidate| {
+        if let Some(marker) = candidate.view()? {
+            take_up(&marker.span);
+        }
+        Ok(ControlFlow::Continue(()))
+    });
+    if let Err(error) = result {
+        tracing::warn!(%error, "requests that were open are counted from their next heartbeat on");
     }
 }
 

@@ -60,11 +60,22 @@ impl Pipeline {
     }
 
     /// How many records wait in each branch now.
-    pub fn queued(&self) -> Vec<(Signal, Branch, u64)> {
+    fn queued(&self) -> Vec<(Signal, Branch, u64)> {
         let forward = |signal| self.forward.as_ref().map_or(0, |forward| forward.queued_records(signal));
         let mut queued: Vec<_> = Signal::ALL.iter().map(|signal| (*signal, Branch::Forward, forward(*signal))).collect();
         queued.push((Signal::Traces, Branch::Store, self.store.queued_spans()));
         queued
+    }
+
+    /// Every metric as it is now, in OpenMetrics' text format.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn metrics_text(&self) -> Result<String, std::fmt::Error> {
+        for (signal, branch, records) in self.queued() {
+            self.metrics.branch_queued(signal, branch, records);
+        }
+        self.metrics.text()
     }
 
     /// Whether a message would be stored, as far as the last one tells. Senders that were refused try again, and so it is found out.
@@ -102,22 +113,25 @@ impl Pipeline {
         if spans > 0 {
             self.metrics.branch_accepted(Signal::Traces, Branch::Store, spans);
             let written = self.store.write(message.clone()).await;
-            self.store_works.store(matches!(written, Ok(()) | Err(WriteError::Full)), Ordering::Relaxed);
-            if let Err(error) = written {
-                let (reason, refusal) = match error {
-                    WriteError::Full => (DropReason::QueueFull, Refusal::Overloaded),
-                    WriteError::Closed => (DropReason::Shutdown, Refusal::Unavailable),
-                    WriteError::Failed(_) => (DropReason::Rejected, Refusal::Unavailable),
-                };
-                self.metrics.branch_dropped(Signal::Traces, Branch::Store, reason, spans);
-                return Err(refusal);
-            }
+            self.store_works.store(matches!(written, Ok(_) | Err(WriteError::Full)), Ordering::Relaxed);
+            let changes = match written {
+                Ok(changes) => changes,
+                Err(error) => {
+                    let (reason, refusal) = match error {
+                        WriteError::Full => (DropReason::QueueFull, Refusal::Overloaded),
+                        WriteError::Closed => (DropReason::Shutdown, Refusal::Unavailable),
+                        WriteError::Failed(_) => (DropReason::Rejected, Refusal::Unavailable),
+                    };
+                    self.metrics.branch_dropped(Signal::Traces, Branch::Store, reason, spans);
+                    return Err(refusal);
+                }
+            };
             self.metrics.branch_delivered(Signal::Traces, Branch::Store, spans);
             if let Some(forward) = &self.forward {
                 forward.enqueue(message);
             }
+            self.metrics.requests(message, Some(&changes));
         }
-        self.metrics.requests(message);
         Ok(message.report().clone())
     }
 

@@ -1,7 +1,7 @@
 //! What sanitizing costs: per span and per byte, in allocations, and for hostile messages of growing size. Every engine's result is checked
 //! before it is measured.
 //!
-//! `cargo bench -p codex-pooler-sanitizer` measures; with `-- --test` everything runs once, with `-- hostile`
+//! `cargo bench -p codex-pooler-sanitizer --bench sanitize` measures; with `-- --test` everything runs once, with `-- hostile`
 //! only what hostile messages of growing size cost.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot run must not go on")]
