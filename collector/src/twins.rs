@@ -33,6 +33,6 @@ fn forwarded(forward: &Forward, message: Bytes) -> Result<(), Refused> {
 fn counted(metrics: &RequestMetrics, message: Bytes) -> Result<(), Refused> {
     #[cfg(not(raw))]
     let message = sanitized(&message)?;
-    metrics.observe(&message, SystemTime::now());
+    metrics.observe(&message, None, SystemTime::now());
     Ok(())
 }
