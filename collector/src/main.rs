@@ -8,6 +8,8 @@ mod receive;
 mod requests;
 mod serve;
 mod stop;
+#[cfg(twins)]
+mod twins;
 
 use std::process::ExitCode;
 

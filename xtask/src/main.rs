@@ -1,10 +1,11 @@
 //! Development tasks. `cargo xtask gen` writes what is generated from the contract's registry; `cargo xtask check` is everything that a change
-//! must pass besides the tests; `cargo xtask interop` runs the suites that need foreign programs.
+//! must pass besides the tests; `cargo xtask proofs` runs what shows that the sanitizer holds; `cargo xtask interop` runs the suites that need foreign programs.
 
 mod check;
 mod generate;
 mod interop;
 mod licence;
+mod proofs;
 mod registry;
 mod structure;
 
@@ -13,10 +14,11 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo xtask <gen | check | interop [suite…]>
+const USAGE: &str = "usage: cargo xtask <gen | check | proofs [proof…] | interop [suite…]>
 
   gen      write the files that are generated from contract/registry and from the dashboards crate
   check    formatting, generated files, structure, licences, clippy, documentation
+  proofs   that nothing gets through or around the sanitizer; takes some minutes. Proofs: twins, properties, fuzz
   interop  suites that need foreign programs; installs them below target/interop. Suites: rules, grafana, python";
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn run() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["gen"] => generate::write(&root),
         ["check"] => check::run(&root),
+        ["proofs", ref proofs @ ..] => proofs::run(&root, proofs),
         ["interop", ref suites @ ..] => interop::run(&root, suites),
         _ => bail!("{USAGE}"),
     }

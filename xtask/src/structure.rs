@@ -22,7 +22,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dashboards", &["contract"]),
     ("testkit", &["contract", "sanitizer"]),
     ("xtask", &["dashboards"]),
-    ("bench", &["contract", "sanitizer"]),
 ];
 
 /// What tests may use besides: the kit, and the sanitizer as the judge of what a crate emits.

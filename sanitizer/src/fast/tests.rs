@@ -1,7 +1,9 @@
 //! Holds the fast sanitizer against the reference: on messages that mix what is legal with what is not, and on damaged ones.
 
+mod apart;
 mod damage;
 mod generate;
+mod plain;
 mod texts;
 
 use std::cell::RefCell;
@@ -15,7 +17,7 @@ use opentelemetry_proto::tonic::trace::v1::{Span, span::Link};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use prost::Message as _;
-use wire::{Fields, Kind, Message, Value, otlp, write};
+use wire::{otlp, write};
 
 use super::Fast;
 use crate::check;
@@ -26,25 +28,6 @@ use crate::{Policy, Refused, Report, reference};
 fn at_least(cases: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig { cases: default.cases.max(cases), ..default }
-}
-
-/// The message without what says nothing: numbers, texts and bytes that are zero or empty, and could as well be absent. Inside a value they
-/// say which type it has.
-fn without_zeros(content: &[u8], message: &Message) -> Vec<u8> {
-    let mut out = Vec::new();
-    for field in Fields::new(content) {
-        let field = field.expect("a valid message");
-        match message.fields.iter().find(|(number, _)| *number == field.number) {
-            Some((_, Kind::Message(inner))) => {
-                let content = without_zeros(field.bytes().expect("a message"), inner);
-                write::bytes_field(&mut out, field.number, &content);
-            }
-            _ if matches!(field.value, Value::Varint(0) | Value::Fixed32(0) | Value::Fixed64(0) | Value::Bytes(b""))
-                && !std::ptr::eq(message, &raw const otlp::any_value::MESSAGE) => {}
-            _ => out.extend_from_slice(&content[field.start..field.end]),
-        }
-    }
-    out
 }
 
 /// When every message arrives.
@@ -98,7 +81,7 @@ fn compare_by(policy: &Policy, message: &[u8]) -> Result<Said, TestCaseError> {
     let decoded = ExportTraceServiceRequest::decode(&output[..]);
     prop_assert_eq!(decoded.as_ref(), Ok(&request));
     // No byte is in it that means nothing.
-    let plain = without_zeros(&output, &otlp::export_trace_service_request::MESSAGE);
+    let plain = plain::without_zeros(&output, &otlp::export_trace_service_request::MESSAGE);
     prop_assert_eq!(plain.len(), request.encoded_len());
     match super::traces(policy, now(), &output) {
         Ok(Fast::Clean(again)) => {
@@ -195,7 +178,7 @@ fn says_all<S: Strategy>(given: &S, expected: &[Said], check: impl Fn(S::Value) 
 fn agrees_on_messages_that_were_taken_apart() {
     let given = (generate::request(), any::<u64>(), 4..200_u64);
     says_all(&given, &[Said::Clean, Said::Rewritten, Said::Slow, Said::Refused], |(request, seed, one_in)| {
-        compare(&damage::fields(&request.encode_to_vec(), seed, one_in))
+        compare(&apart::fields(&request.encode_to_vec(), seed, one_in))
     });
 }
 

@@ -13,9 +13,10 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use proptest::prelude::*;
 use proptest::sample::select;
+use prost::Message as _;
 
-use crate::times::Times;
-use crate::{Policy, check, reference};
+use super::plain::MARKER;
+use crate::{Policy, check, protobuf};
 
 const ROW_ID: &str = "33ecffe2-5175-44bc-86ca-7ca871e58a48";
 const TRACE_ID: [u8; 16] = 0x33ecffe2_5175_44bc_86ca_7ca871e58a48_u128.to_be_bytes();
@@ -76,6 +77,7 @@ pub const TEXTS: &[&str] = &[
     "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "a\u{200b}b",
     "ſk-K",
+    MARKER,
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 ];
 
@@ -141,7 +143,9 @@ pub fn row() -> ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans { resource: Some(resource), scope_spans, schema_url: schema_url() }],
     };
     // Its texts become what follows from the rest.
-    reference::traces(&Policy::contract(), Times::until(UNIX_EPOCH + Duration::from_nanos(NOW_NS)), request).0
+    let now = UNIX_EPOCH + Duration::from_nanos(NOW_NS);
+    let clean = protobuf::<ExportTraceServiceRequest>(&Policy::contract(), now, &request.encode_to_vec()).expect("a message");
+    ExportTraceServiceRequest::decode(clean.encoded().as_ref()).expect("a message")
 }
 
 /// A row with one attribute changed, removed or added, and the others as they were.
@@ -166,18 +170,18 @@ fn changed_row() -> impl Strategy<Value = ExportTraceServiceRequest> {
 
 static CLEAN_ROW: LazyLock<ExportTraceServiceRequest> = LazyLock::new(row);
 
-fn text() -> impl Strategy<Value = String> {
-    prop_oneof![4 => select(TEXTS).prop_map(str::to_owned), 1 => ".{0,12}", 1 => "[ -~]{0,60}"]
+pub fn text() -> impl Strategy<Value = String> {
+    prop_oneof![16 => select(TEXTS).prop_map(str::to_owned), 4 => ".{0,12}", 4 => "[ -~]{0,60}", 3 => Just(MARKER.to_owned())]
 }
 
 /// Any value, nested ones too.
-fn any_value() -> impl Strategy<Value = Value> {
+pub fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         4 => text().prop_map(Value::StringValue),
         2 => prop_oneof![any::<i64>(), -2..700_i64].prop_map(Value::IntValue),
         1 => prop_oneof![any::<f64>(), Just(f64::NAN), Just(f64::INFINITY), Just(1.5)].prop_map(Value::DoubleValue),
         1 => any::<bool>().prop_map(Value::BoolValue),
-        1 => any::<Vec<u8>>().prop_map(Value::BytesValue),
+        1 => prop_oneof![any::<Vec<u8>>(), Just(MARKER.into())].prop_map(Value::BytesValue),
         1 => any::<i32>().prop_map(Value::StringValueStrindex),
     ];
     leaf.prop_recursive(3, 8, 3, |inner| {
@@ -203,15 +207,16 @@ fn any_attribute() -> impl Strategy<Value = KeyValue> {
     prop_oneof![8 => passing, 2 => kind, 4 => any, 1 => added]
 }
 
-fn attributes(most: usize) -> impl Strategy<Value = Vec<KeyValue>> {
+pub fn attributes(most: usize) -> impl Strategy<Value = Vec<KeyValue>> {
     prop::collection::vec(any_attribute(), 0..most)
 }
 
-fn id(length_bytes: usize) -> impl Strategy<Value = Vec<u8>> {
+pub fn id(length_bytes: usize) -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         20 => prop::collection::vec(1..255_u8, length_bytes),
         1 => Just(vec![0; length_bytes]),
         1 => prop::collection::vec(any::<u8>(), 0..20),
+        1 => Just(MARKER.into()),
     ]
 }
 
@@ -220,7 +225,7 @@ fn time() -> impl Strategy<Value = u64> {
 }
 
 /// Mostly nothing, else anything.
-fn rarely<T: std::fmt::Debug + Default + Clone>(value: impl Strategy<Value = T>) -> impl Strategy<Value = T> {
+pub fn rarely<T: std::fmt::Debug + Default + Clone>(value: impl Strategy<Value = T>) -> impl Strategy<Value = T> {
     prop_oneof![6 => Just(T::default()), 1 => value]
 }
 
@@ -293,11 +298,11 @@ fn span() -> impl Strategy<Value = Span> {
     })
 }
 
-fn schema_url() -> impl Strategy<Value = String> {
+pub fn schema_url() -> impl Strategy<Value = String> {
     prop_oneof![2 => Just(contract::SCHEMA_URL.to_owned()), 2 => Just(String::new()), 1 => text()]
 }
 
-fn scope() -> impl Strategy<Value = InstrumentationScope> {
+pub fn scope() -> impl Strategy<Value = InstrumentationScope> {
     let name = prop_oneof![3 => Just(contract::SCOPE_NAME.to_owned()), 1 => text()];
     let version = prop_oneof![3 => Just("0.1.0".to_owned()), 1 => text()];
     (name, version, rarely(attributes(3)), rarely(any::<u32>())).prop_map(|(name, version, attributes, count)| {
@@ -305,7 +310,7 @@ fn scope() -> impl Strategy<Value = InstrumentationScope> {
     })
 }
 
-fn resource() -> impl Strategy<Value = Resource> {
+pub fn resource() -> impl Strategy<Value = Resource> {
     let entity = (text(), text(), prop::collection::vec(text(), 0..2)).prop_map(|(schema_url, r#type, keys)| EntityRef {
         schema_url,
         r#type,

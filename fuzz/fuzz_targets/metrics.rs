@@ -1,0 +1,5 @@
+//! See `fuzz::metrics`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::metrics(data));

@@ -1,0 +1,5 @@
+//! See `fuzz::traceql`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::traceql(data));

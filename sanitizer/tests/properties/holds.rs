@@ -1,0 +1,104 @@
+//! What holds of any bytes that are given to the sanitizer. One judge for the property tests and for the fuzz targets, which include this
+//! file: it panics where something does not hold.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message as _;
+use sanitizer::fast::{self, Fast};
+use sanitizer::{Export, Policy, Sanitized, reference};
+use wire::otlp;
+
+use super::plain::{MARKER, without_zeros};
+
+/// When every message arrives: 2026-08-24 04:01:00 UTC, a minute after most of what the generators make.
+pub const NOW_S: u64 = 1_787_544_060;
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(NOW_S)
+}
+
+/// What became of a message, for those that want to count: a comparison that always ends early compares nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It is no message.
+    Refused,
+    /// Nothing had to change.
+    Clean,
+    /// Something was stripped or dropped.
+    Rewritten,
+    /// The fast sanitizer left it to the reference.
+    Slow,
+}
+
+impl Said {
+    /// Every answer.
+    pub const ALL: [Self; 4] = [Self::Refused, Self::Clean, Self::Rewritten, Self::Slow];
+}
+
+/// Whether the planted text is in these bytes.
+pub fn has_marker(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, MARKER.as_bytes()).is_some()
+}
+
+/// What holds of a message of any signal: a refusal, or a message without the planted text, which says so much and no more when it is
+/// sanitized again, and whose report adds up.
+pub fn of<R: Export>(message: &[u8]) -> Said {
+    let Ok(sanitized) = sanitizer::protobuf::<R>(&Policy::contract(), now(), message) else { return Said::Refused };
+    of_sanitized(&sanitized);
+    if sanitized.report().stripped_total() + sanitized.report().dropped_total() == 0 { Said::Clean } else { Said::Rewritten }
+}
+
+fn of_sanitized<R: Export>(sanitized: &Sanitized<R>) {
+    assert!(!has_marker(sanitized.encoded()), "the planted text is in the output");
+    let report = sanitized.report();
+    assert_eq!(report.parsed_records, report.accepted_records + report.dropped_total(), "a record is lost");
+    let again = sanitizer::protobuf::<R>(&Policy::contract(), now(), sanitized.encoded()).expect("the output is a message");
+    assert_eq!(again.encoded(), sanitized.encoded(), "the second time changes something");
+    let again = again.report();
+    assert_eq!((again.parsed_records, again.stripped_total(), again.dropped_total()), (report.accepted_records, 0, 0));
+}
+
+/// What holds of traces: the above; and the fast sanitizer refuses what the reference refuses, means what the reference means, record by
+/// record and attribute by attribute, counts the same, leaves no byte that means nothing, and has nothing more to do.
+pub fn of_traces(message: &[u8]) -> Said {
+    of::<ExportTraceServiceRequest>(message);
+    let input = Bytes::copy_from_slice(message);
+    let expected = reference::protobuf(&Policy::contract(), now(), message);
+    let (said, output, report) = match fast::traces(&Policy::contract(), now(), &input) {
+        Err(_) => {
+            assert!(expected.is_err(), "the fast sanitizer refused what the reference accepts");
+            return Said::Refused;
+        }
+        Ok(Fast::Slow) => return Said::Slow,
+        Ok(Fast::Clean(report)) => (Said::Clean, input, report),
+        Ok(Fast::Rewritten(output, report)) => (Said::Rewritten, output, report),
+    };
+    let (expected, expected_report) = expected.expect("the reference refused what the fast sanitizer accepts");
+    assert_eq!(report, expected_report, "the reports differ");
+    let decoded = |bytes: &[u8]| ExportTraceServiceRequest::decode(bytes).expect("the output is a message");
+    // Lists are compared in order, so that a record that is lost, doubled or moved is seen.
+    assert_eq!(decoded(&output), decoded(&expected), "the fast output means something else");
+    assert!(!has_marker(&output), "the planted text is in the fast output");
+    let plain = without_zeros(&output, &otlp::export_trace_service_request::MESSAGE);
+    assert_eq!(plain.len(), expected.len(), "bytes that mean nothing are in the fast output");
+    match fast::traces(&Policy::contract(), now(), &output) {
+        Ok(Fast::Clean(again)) => assert_eq!((again.stripped_total(), again.dropped_total()), (0, 0)),
+        _ => panic!("the fast output is not clean"),
+    }
+    said
+}
+
+/// What holds of a text in JSON: if it is a message, it is treated as the same message in protobuf.
+pub fn of_json<R: Export>(text: &[u8]) -> Said {
+    let Ok(sanitized) = sanitizer::json::<R>(&Policy::contract(), now(), text) else { return Said::Refused };
+    of_sanitized(&sanitized);
+    let message: R = serde_json::from_slice(text).expect("it was accepted");
+    let same =
+        sanitizer::protobuf::<R>(&Policy::contract(), now(), &message.encode_to_vec()).expect("what was decoded can be encoded");
+    let decoded = |bytes: &[u8]| R::decode(bytes).expect("the output is a message").encode_to_vec();
+    assert_eq!(decoded(sanitized.encoded()), decoded(same.encoded()), "JSON is treated in another way");
+    assert_eq!(sanitized.report(), same.report(), "JSON is counted in another way");
+    if same.report().stripped_total() + same.report().dropped_total() == 0 { Said::Clean } else { Said::Rewritten }
+}

@@ -1,0 +1,146 @@
+//! Properties of the sanitizer on generated messages of every signal: it never panics, lets no planted text through, does nothing more the
+//! second time, and the fast sanitizer is the reference.
+//!
+//! `cargo test` runs [`FEW_CASES`]. The variable `POOLER_OTEL_CASES` asks for more, in total over all properties; `cargo xtask proofs` asks
+//! for a million, in a release build. The numbers come from a fixed seed: the same cases in every run, and more of them when asked for more.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
+
+#[path = "../../src/fast/tests/apart.rs"]
+mod apart;
+#[path = "../../src/fast/tests/damage.rs"]
+mod damage;
+#[path = "../../src/fast/tests/generate.rs"]
+#[allow(dead_code, reason = "the sanitizer's own tests use the rest")]
+mod generate;
+mod holds;
+#[path = "../../src/fast/tests/plain.rs"]
+mod plain;
+mod records;
+mod seeds;
+
+use std::cell::RefCell;
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use prost::Message as _;
+// The generator of traces is a module of the sanitizer's own tests, where these are in the root of the crate.
+use sanitizer::{Policy, check, protobuf};
+
+use self::holds::Said;
+
+/// Cases in total, if nothing else is asked for.
+const FEW_CASES: u32 = 6_000;
+
+/// The shares of the properties, in percent of all cases. Together they are all.
+const TRACES: u32 = 20;
+const TRACES_TAKEN_APART: u32 = 20;
+const TRACES_DAMAGED: u32 = 20;
+const LOGS: u32 = 15;
+const METRICS: u32 = 15;
+const JSON: u32 = 10;
+const _: () = assert!(TRACES + TRACES_TAKEN_APART + TRACES_DAMAGED + LOGS + METRICS + JSON == 100);
+
+const _: () = assert!(generate::NOW_NS == holds::NOW_S * 1_000_000_000);
+
+fn cases(percent: u32) -> u32 {
+    let total =
+        std::env::var("POOLER_OTEL_CASES").map_or(FEW_CASES, |text| text.parse().expect("POOLER_OTEL_CASES is no number"));
+    total / 100 * percent
+}
+
+/// Runs `check` on its share of generated inputs, and holds that it ran so often, and that it said each of `expected` for at least one in a
+/// hundred. `check` also says whether the planted text was in the message.
+fn holds<S: Strategy>(name: &str, percent: u32, given: &S, expected: &[Said], check: impl Fn(S::Value) -> (Said, bool)) {
+    let cases = cases(percent);
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let said = RefCell::new(([0; Said::ALL.len()], 0));
+    let result = runner.run(given, |input| {
+        let (answer, planted) = check(input);
+        let mut said = said.borrow_mut();
+        said.0[answer as usize] += 1;
+        said.1 += u32::from(planted);
+        Ok(())
+    });
+    result.unwrap_or_else(|failure| panic!("{name}: {failure}"));
+    let (counts, planted) = said.into_inner();
+    assert_eq!(counts.iter().sum::<u32>(), cases);
+    println!("{name}: {cases} cases, {planted} with the planted text, {:?} {counts:?}", Said::ALL);
+    for answer in expected {
+        assert!(counts[*answer as usize] >= cases / 100, "{name}: {answer:?} only {} times", counts[*answer as usize]);
+    }
+    assert!(planted >= cases / 20, "{name}: planted only {planted} times");
+}
+
+fn plain_of<R: sanitizer::Export>(message: &[u8]) -> (Said, bool) {
+    (holds::of::<R>(message), holds::has_marker(message))
+}
+
+/// Guarantees: on any well-formed message of traces, what must hold holds, and the fast sanitizer leaves none to the reference.
+#[test]
+fn traces() {
+    holds("traces", TRACES, &generate::request(), &[Said::Clean, Said::Rewritten], |request| {
+        let message = request.encode_to_vec();
+        let said = holds::of_traces(&message);
+        assert!(matches!(said, Said::Clean | Said::Rewritten), "{said:?}");
+        (said, holds::has_marker(&message))
+    });
+}
+
+/// Guarantees: it holds for messages with fields that are repeated, moved, unknown, padded, in groups or of another type.
+#[test]
+fn traces_that_were_taken_apart() {
+    let given = (generate::request(), any::<u64>(), 4..200_u64);
+    holds("traces, taken apart", TRACES_TAKEN_APART, &given, &Said::ALL, |(request, seed, one_in)| {
+        let message = apart::fields(&request.encode_to_vec(), seed, one_in);
+        (holds::of_traces(&message), holds::has_marker(&message))
+    });
+}
+
+/// Guarantees: it holds for messages with damaged bytes.
+#[test]
+fn traces_with_damaged_bytes() {
+    let given = (generate::request(), damage::bytes());
+    holds("traces, damaged", TRACES_DAMAGED, &given, &[Said::Rewritten, Said::Refused], |(request, damage)| {
+        let mut message = request.encode_to_vec();
+        damage::apply(&damage, &mut message);
+        (holds::of_traces(&message), holds::has_marker(&message))
+    });
+}
+
+/// Guarantees: it holds for log records, damaged or not.
+#[test]
+fn logs() {
+    let given = (records::logs(), prop::option::of(damage::bytes()));
+    holds("logs", LOGS, &given, &[Said::Clean, Said::Rewritten, Said::Refused], |(request, damage)| {
+        let mut message = request.encode_to_vec();
+        damage::apply(&damage.unwrap_or_default(), &mut message);
+        plain_of::<ExportLogsServiceRequest>(&message)
+    });
+}
+
+/// Guarantees: it holds for metrics, damaged or not.
+#[test]
+fn metrics() {
+    let given = (records::metrics(), prop::option::of(damage::bytes()));
+    holds("metrics", METRICS, &given, &[Said::Clean, Said::Rewritten, Said::Refused], |(request, damage)| {
+        let mut message = request.encode_to_vec();
+        damage::apply(&damage.unwrap_or_default(), &mut message);
+        plain_of::<ExportMetricsServiceRequest>(&message)
+    });
+}
+
+/// Guarantees: a message in JSON, damaged or not, is treated as the same message in protobuf.
+#[test]
+fn json() {
+    let given = (generate::request(), prop::option::weighted(0.3, damage::bytes()));
+    holds("JSON", JSON, &given, &[Said::Rewritten, Said::Refused], |(request, damage)| {
+        let mut text = serde_json::to_vec(&request).expect("a message has a JSON form");
+        damage::apply(&damage.unwrap_or_default(), &mut text);
+        (holds::of_json::<ExportTraceServiceRequest>(&text), holds::has_marker(&text))
+    });
+}
