@@ -4,13 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use contract::Signal;
 use contract::limits::{MAX_ROWS, METRICS_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT, PAGE_ROWS, TEMPO_PORT};
 
 use crate::logging::LogLevel;
-use crate::serve::Config;
-use crate::serve::forward::{ForwardConfig, ForwardProtocol};
+use crate::serve::forward::{ForwardCompression, ForwardProtocol};
 
 /// Everything listens here unless told otherwise.
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -18,6 +17,8 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const RETENTION: &str = "14d";
 /// How large the store may become by default.
 const MAX_STORE_MIB: u64 = 10 * 1024;
+/// How long one attempt to forward may take by default.
+const FORWARD_TIMEOUT: &str = "10s";
 
 /// Metadata-only observability for Codex Pooler: collector, request log, demo.
 #[derive(Debug, Parser)]
@@ -25,6 +26,7 @@ const MAX_STORE_MIB: u64 = 10 * 1024;
 #[command(after_help = "Examples:
   pooler-otel demo                          see it work, in a temporary folder
   pooler-otel serve                         collect, with the embedded store
+  pooler-otel check --config pooler-otel.yaml
   pooler-otel requests --status failed      the request log, failures only
   pooler-otel requests --id 0b5a2f0e        by a row id, correlation id, trace id, or a piece of one")]
 pub struct Cli {
@@ -41,6 +43,10 @@ pub struct Cli {
 pub enum Command {
     /// Receive OTLP, strip what must not get through, store and forward the rest, serve it to Grafana.
     Serve(ServeArgs),
+    /// Validate the configuration and the policy, and print what is in force.
+    Check(CheckArgs),
+    /// Strip one OTLP message: standard input to standard output, with a report on standard error.
+    Sanitize(SanitizeArgs),
     /// Print the request log, newest first.
     Requests(RequestsArgs),
     /// Run `serve` in a temporary folder with a simulated pooler, and show what arrives.
@@ -67,6 +73,7 @@ pub struct ListenArgs {
 
 /// Where to forward.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the fields are the flags' names")]
 pub struct ForwardArgs {
     /// Send every sanitized message on to this OTLP endpoint, too.
     #[arg(long, value_name = "URL", env = "POOLER_OTEL_FORWARD_ENDPOINT", hide_env_values = true)]
@@ -74,22 +81,40 @@ pub struct ForwardArgs {
     /// Protocol of that endpoint.
     #[arg(long, value_enum, default_value = "grpc", env = "POOLER_OTEL_FORWARD_PROTOCOL", hide_env_values = true)]
     pub forward_protocol: ForwardProtocol,
-}
-
-impl ForwardArgs {
-    /// The destination, if there is one.
-    pub fn into_config(self) -> Option<ForwardConfig> {
-        Some(ForwardConfig { endpoint: self.forward_endpoint?, protocol: self.forward_protocol })
-    }
+    /// Headers for that endpoint, separated by commas, such as 'authorization=Bearer ${env:TOKEN}' or 'x-key=${file:/run/secrets/key}'.
+    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', env = "POOLER_OTEL_FORWARD_HEADERS", hide_env_values = true)]
+    pub forward_headers: Vec<String>,
+    /// Trust the certificates in this PEM file, besides the system's.
+    #[arg(long, value_name = "FILE", env = "POOLER_OTEL_FORWARD_TLS_CA_FILE", hide_env_values = true)]
+    pub forward_tls_ca_file: Option<PathBuf>,
+    /// How messages to that endpoint are compressed.
+    #[arg(long, value_enum, default_value = "none", env = "POOLER_OTEL_FORWARD_COMPRESSION", hide_env_values = true)]
+    pub forward_compression: ForwardCompression,
+    /// How long one attempt to send may take, such as 10s.
+    #[arg(long, value_name = "DURATION", default_value = FORWARD_TIMEOUT, value_parser = parse_duration, env = "POOLER_OTEL_FORWARD_TIMEOUT", hide_env_values = true)]
+    pub forward_timeout: Duration,
 }
 
 /// `serve`.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "A flag wins over its variable, that over the configuration file, that over the default.
+SIGHUP, or a change of its file, loads the policy again.
+
+Examples:
   pooler-otel serve
+  pooler-otel serve --config /etc/pooler-otel/pooler-otel.yaml
   pooler-otel serve --data-dir /var/lib/pooler-otel --retention 30d
   pooler-otel serve --forward-endpoint http://127.0.0.1:14317        on to a Tempo or a Collector, too")]
 pub struct ServeArgs {
+    /// Configuration file; `pooler-otel check --print-default-config` prints one with every option.
+    #[arg(long, value_name = "FILE", env = "POOLER_OTEL_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Policy file: adds attributes of your own, and tightens or hides those of the contract [default: the contract alone].
+    #[arg(long, value_name = "FILE", env = "POOLER_OTEL_POLICY", hide_env_values = true)]
+    pub policy: Option<PathBuf>,
+    /// Whether spans are stored; without the store there is no Tempo API, and everything is forwarded only.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, env = "POOLER_OTEL_STORE", hide_env_values = true)]
+    pub store: bool,
     /// Folder of the embedded store [default: $XDG_DATA_HOME/pooler-otel, or ~/.local/share/pooler-otel].
     #[arg(long, value_name = "FOLDER", env = "POOLER_OTEL_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<PathBuf>,
@@ -107,33 +132,80 @@ pub struct ServeArgs {
     pub forward: ForwardArgs,
 }
 
-impl ServeArgs {
-    /// What `serve` runs with.
-    ///
-    /// # Errors
-    /// No data folder was given and the user has none.
-    pub fn into_config(self) -> anyhow::Result<Config> {
-        let data_dir = match self.data_dir {
-            Some(folder) => folder,
-            None => default_data_dir().context("there is no home folder to keep data in; choose one with --data-dir")?,
-        };
-        Ok(Config {
-            data_dir,
-            retention: self.retention,
-            max_store_bytes: self.max_store_mib.saturating_mul(1024 * 1024),
-            otlp_grpc: self.listen.otlp_grpc_listen,
-            otlp_http: self.listen.otlp_http_listen,
-            tempo: self.listen.tempo_listen,
-            metrics: self.listen.metrics_listen,
-            forward: self.forward.into_config(),
-        })
-    }
+/// `check`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Takes every option of serve, reads the same variables and files, and starts nothing. The status is 0 if serve would take it, else 2.
+
+Examples:
+  pooler-otel check
+  pooler-otel check --config pooler-otel.yaml --policy policy.yaml
+  pooler-otel check --print-default-config > pooler-otel.yaml"
+)]
+pub struct CheckArgs {
+    /// What `serve` would be given.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Print the default configuration with every option explained, and end.
+    #[arg(long)]
+    pub print_default_config: bool,
+    /// How the answer is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: ReportFormat,
 }
 
-fn default_data_dir() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let data = folder("XDG_DATA_HOME").or_else(|| Some(folder("HOME")?.join(".local/share")))?;
-    Some(data.join("pooler-otel"))
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReportFormat {
+    /// Lines, for people.
+    Text,
+    /// One object, for programs.
+    Json,
+}
+
+/// `sanitize`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The status is 0 if there is a message on standard output, stripped or not; with --fail-on-strip, 1 if anything was stripped or
+dropped; 2 if the message was refused, and then standard output is empty.
+
+Examples:
+  pooler-otel sanitize --signal traces --format json < export.json
+  pooler-otel sanitize --signal logs --format protobuf --report json < export.pb > clean.pb
+  pooler-otel sanitize --signal traces --format json --fail-on-strip < export.json > /dev/null"
+)]
+pub struct SanitizeArgs {
+    /// Signal of the message.
+    #[arg(long, value_name = "SIGNAL", value_parser = parse_signal)]
+    pub signal: Signal,
+    /// Form of the message.
+    #[arg(long, value_enum)]
+    pub format: MessageFormat,
+    /// Form of the sanitized message [default: that of --format].
+    #[arg(long, value_enum)]
+    pub output_format: Option<MessageFormat>,
+    /// Policy file [default: the contract alone].
+    #[arg(long, value_name = "FILE", env = "POOLER_OTEL_POLICY", hide_env_values = true)]
+    pub policy: Option<PathBuf>,
+    /// End with status 1 if anything was stripped or dropped.
+    #[arg(long)]
+    pub fail_on_strip: bool,
+    /// How the report on standard error is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub report: ReportFormat,
+}
+
+/// Form of an OTLP message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MessageFormat {
+    /// Protobuf.
+    Protobuf,
+    /// OTLP's JSON.
+    Json,
+}
+
+fn parse_signal(text: &str) -> Result<Signal, String> {
+    Signal::parse(text).ok_or_else(|| format!("give one of {}", Signal::TEXTS.join(", ")))
 }
 
 /// `requests`.

@@ -29,12 +29,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// What `serve` runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Folder of the embedded store.
-    pub data_dir: PathBuf,
-    /// How long the store keeps a request.
-    pub retention: Duration,
-    /// How large the store's file may become, in bytes.
-    pub max_store_bytes: u64,
+    /// The embedded store, if spans are stored.
+    pub store: Option<StoreConfig>,
     /// Address of OTLP/gRPC.
     pub otlp_grpc: SocketAddr,
     /// Address of OTLP/HTTP.
@@ -47,10 +43,30 @@ pub struct Config {
     pub forward: Option<ForwardConfig>,
 }
 
+/// Where the embedded store is, and how much it keeps.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Its folder.
+    pub data_dir: PathBuf,
+    /// How long it keeps a request.
+    pub retention: Duration,
+    /// How large its file may become, in bytes.
+    pub max_bytes: u64,
+}
+
+impl StoreConfig {
+    fn open(&self) -> anyhow::Result<store::Store> {
+        create_private_folder(&self.data_dir)?;
+        let config =
+            store::Config { path: self.data_dir.join("requests.sqlite"), retention: self.retention, max_bytes: self.max_bytes };
+        store::Store::open(&config).with_context(|| format!("cannot open the store in {}", self.data_dir.display()))
+    }
+}
+
 /// A server whose sockets are bound.
 pub struct Server {
     listeners: Vec<(Role, TcpListener)>,
-    store: store::Store,
+    store: Option<store::Store>,
     pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
     forward: Option<forward::Worker>,
@@ -104,15 +120,13 @@ impl Server {
             (Role::Tempo, config.tempo),
             (Role::Metrics, config.metrics),
         ] {
+            // Without a store there is nothing to ask.
+            if role == Role::Tempo && config.store.is_none() {
+                continue;
+            }
             listeners.push((role, listen::bind(role, address).await?));
         }
-        create_private_folder(&config.data_dir)?;
-        let store = store::Store::open(&store::Config {
-            path: config.data_dir.join("requests.sqlite"),
-            retention: config.retention,
-            max_bytes: config.max_store_bytes,
-        })
-        .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))?;
+        let store = config.store.as_ref().map(StoreConfig::open).transpose()?;
         let metrics = Arc::new(Metrics::new());
         let (forward, worker) = match &config.forward {
             Some(config) => {
@@ -154,7 +168,9 @@ impl Server {
                     tasks.spawn(listen::http(listener, receive::http::router(Arc::clone(&self.pipeline)), stop));
                 }
                 Role::Tempo => {
-                    tasks.spawn(listen::http(listener, tempo_api::router(self.store.reader()), stop));
+                    if let Some(store) = &self.store {
+                        tasks.spawn(listen::http(listener, tempo_api::router(store.reader()), stop));
+                    }
                 }
                 Role::Metrics => {
                     let router = admin::router(Arc::clone(&self.pipeline));
@@ -172,7 +188,9 @@ impl Server {
         if let Some(forward) = forward {
             forward.await.context("the forwarder failed")?;
         }
-        tokio::task::spawn_blocking(move || self.store.close()).await.context("closing the store failed")??;
+        if let Some(store) = self.store {
+            tokio::task::spawn_blocking(move || store.close()).await.context("closing the store failed")??;
+        }
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ const LARGE_BYTES: usize = 64 * 1024;
 
 /// Where messages go after the receivers.
 pub struct Pipeline {
-    store: store::Store,
+    store: Option<store::Store>,
     forward: Option<Forward>,
     metrics: Arc<Metrics>,
     in_flight: Semaphore,
@@ -35,8 +35,8 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline into the store and, optionally, on to another endpoint.
-    pub fn new(store: store::Store, forward: Option<Forward>, metrics: Arc<Metrics>) -> Self {
+    /// A pipeline into the store and on to another endpoint, each where there is one.
+    pub fn new(store: Option<store::Store>, forward: Option<Forward>, metrics: Arc<Metrics>) -> Self {
         Self {
             store,
             forward,
@@ -62,7 +62,8 @@ impl Pipeline {
     pub fn queued(&self) -> Vec<(Signal, Branch, u64)> {
         let forward = |signal| self.forward.as_ref().map_or(0, |forward| forward.queued_records(signal));
         let mut queued: Vec<_> = Signal::ALL.iter().map(|signal| (*signal, Branch::Forward, forward(*signal))).collect();
-        queued.push((Signal::Traces, Branch::Store, self.store.queued_spans()));
+        let stored = self.store.as_ref().map_or(0, store::Store::queued_spans);
+        queued.push((Signal::Traces, Branch::Store, stored));
         queued
     }
 
@@ -97,30 +98,38 @@ impl Pipeline {
     }
 
     async fn take_traces(&self, message: &Sanitized) -> Result<Report, Refusal> {
-        let spans = message.report().accepted_records;
-        if spans > 0 {
-            self.metrics.branch_accepted(Signal::Traces, Branch::Store, spans);
-            let written = self.store.write(message.clone()).await;
-            self.store_works.store(matches!(written, Ok(()) | Err(WriteError::Full)), Ordering::Relaxed);
-            if let Err(error) = written {
-                let (reason, refusal) = match error {
-                    WriteError::Full => (DropReason::QueueFull, Refusal::Overloaded),
-                    WriteError::Closed => (DropReason::Shutdown, Refusal::Unavailable),
-                    WriteError::Failed(_) => (DropReason::Rejected, Refusal::Unavailable),
-                };
-                self.metrics.branch_dropped(Signal::Traces, Branch::Store, reason, spans);
-                return Err(refusal);
-            }
-            self.metrics.branch_delivered(Signal::Traces, Branch::Store, spans);
-            if let Some(forward) = &self.forward {
-                forward.enqueue(message);
-            }
+        if let Some(store) = &self.store {
+            self.write(store, message).await?;
         }
         self.metrics.requests(message);
-        Ok(message.report().clone())
+        Ok(match (&self.forward, &self.store) {
+            (None, Some(_)) => message.report().clone(),
+            (Some(_), _) | (None, None) => self.pass_on(message),
+        })
     }
 
-    /// What the store does not keep.
+    async fn write(&self, store: &store::Store, message: &Sanitized) -> Result<(), Refusal> {
+        let spans = message.report().accepted_records;
+        if spans == 0 {
+            return Ok(());
+        }
+        self.metrics.branch_accepted(Signal::Traces, Branch::Store, spans);
+        let written = store.write(message.clone()).await;
+        self.store_works.store(matches!(written, Ok(()) | Err(WriteError::Full)), Ordering::Relaxed);
+        if let Err(error) = written {
+            let (reason, refusal) = match error {
+                WriteError::Full => (DropReason::QueueFull, Refusal::Overloaded),
+                WriteError::Closed => (DropReason::Shutdown, Refusal::Unavailable),
+                WriteError::Failed(_) => (DropReason::Rejected, Refusal::Unavailable),
+            };
+            self.metrics.branch_dropped(Signal::Traces, Branch::Store, reason, spans);
+            return Err(refusal);
+        }
+        self.metrics.branch_delivered(Signal::Traces, Branch::Store, spans);
+        Ok(())
+    }
+
+    /// Hands a message to the destination; without one, its records are dropped.
     fn pass_on<R: Export>(&self, message: &Sanitized<R>) -> Report {
         let mut report = message.report().clone();
         match &self.forward {
