@@ -29,3 +29,4 @@ mod weight;
 pub use detect::looks_secret;
 pub use report::Report;
 pub use sanitized::{Export, Refused, Sanitized, json, protobuf};
+pub use weight::{decoded_json_bytes, decoded_protobuf_bytes};

@@ -19,6 +19,7 @@ pub fn router(pipeline: Arc<Pipeline>) -> Router {
 }
 
 async fn metrics(State(pipeline): State<Arc<Pipeline>>) -> Response {
+    pipeline.metrics().ready(pipeline.is_ready());
     for (signal, branch, records) in pipeline.queued() {
         pipeline.metrics().branch_queued(signal, branch, records);
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use contract::generated::metrics as table;
-use contract::{Branch, DropReason, Metric, Protocol, Refusal, Signal};
+use contract::{Branch, DropReason, Metric, Protocol, Refusal, ReloadResult, Signal};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -71,6 +71,10 @@ pub struct Metrics {
     branch_delivered: Family<Labels, Counter>,
     branch_dropped: Family<Labels, Counter>,
     branch_queued: Family<Labels, Gauge>,
+    policy_info: Family<Labels, Gauge>,
+    policy_reloads: Family<Labels, Counter>,
+    policy_stale: Gauge,
+    ready: Gauge,
 }
 
 impl Metrics {
@@ -91,6 +95,10 @@ impl Metrics {
             branch_delivered: Family::default(),
             branch_dropped: Family::default(),
             branch_queued: Family::default(),
+            policy_info: Family::default(),
+            policy_reloads: Family::default(),
+            policy_stale: Gauge::default(),
+            ready: Gauge::default(),
             registry: Registry::default(),
         };
         register(&mut registry, &table::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, metrics.received_messages.clone());
@@ -104,6 +112,13 @@ impl Metrics {
         register(&mut registry, &table::POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL, metrics.branch_delivered.clone());
         register(&mut registry, &table::POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL, metrics.branch_dropped.clone());
         register(&mut registry, &table::POOLER_OTEL_BRANCH_QUEUED_RECORDS, metrics.branch_queued.clone());
+        register(&mut registry, &table::POOLER_OTEL_POLICY_INFO, metrics.policy_info.clone());
+        register(&mut registry, &table::POOLER_OTEL_POLICY_RELOADS_TOTAL, metrics.policy_reloads.clone());
+        register(&mut registry, &table::POOLER_OTEL_POLICY_STALE, metrics.policy_stale.clone());
+        register(&mut registry, &table::POOLER_OTEL_READY, metrics.ready.clone());
+        let build_info = Family::<Labels, Gauge>::default();
+        build_info.get_or_create(&labels(&table::POOLER_OTEL_BUILD_INFO, [env!("CARGO_PKG_VERSION")])).set(1);
+        register(&mut registry, &table::POOLER_OTEL_BUILD_INFO, build_info);
         metrics.start_at_zero();
         Self { registry, ..metrics }
     }
@@ -115,6 +130,9 @@ impl Metrics {
         }
         for refusal in Refusal::ALL {
             drop(self.refused_messages.get_or_create(&labels(&table::POOLER_OTEL_REFUSED_MESSAGES_TOTAL, [refusal.as_str()])));
+        }
+        for result in ReloadResult::ALL {
+            drop(self.policy_reloads.get_or_create(&labels(&table::POOLER_OTEL_POLICY_RELOADS_TOTAL, [result.as_str()])));
         }
         for signal in Signal::ALL {
             self.records(*signal, 0, 0);
@@ -197,6 +215,23 @@ impl Metrics {
     pub fn branch_queued(&self, signal: Signal, branch: Branch, records: u64) {
         let labels = labels(&table::POOLER_OTEL_BRANCH_QUEUED_RECORDS, [signal.as_str(), branch.as_str()]);
         self.branch_queued.get_or_create(&labels).set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    /// Whether messages are taken now.
+    pub fn ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+
+    /// The policy of this version is in force, and no other.
+    pub fn policy_in_force(&self, version: &str) {
+        self.policy_info.clear();
+        self.policy_info.get_or_create(&labels(&table::POOLER_OTEL_POLICY_INFO, [version])).set(1);
+    }
+
+    /// The policy's file was loaded again, or could not be.
+    pub fn policy_reloaded(&self, result: ReloadResult) {
+        self.policy_reloads.get_or_create(&labels(&table::POOLER_OTEL_POLICY_RELOADS_TOTAL, [result.as_str()])).inc();
+        self.policy_stale.set(i64::from(result == ReloadResult::Invalid));
     }
 
     /// How many fields were stripped so far, by place and reason.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use contract::{Branch, DropReason, Protocol, Refusal, Signal};
@@ -13,14 +14,15 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::forward::Forward;
 use super::metrics::Metrics;
+use crate::receive::notices::{Notices, Sender};
 
-/// Bytes of messages that are worked on at the same time. A sender beyond that is asked to try again.
+/// Bytes of messages that are worked on at the same time, encoded and decoded. A sender beyond that is asked to try again.
 const IN_FLIGHT_BYTES: usize = 256 * 1024 * 1024;
 /// What one permit stands for, in bytes: permits are counted in 32 bits.
 const PERMIT_BYTES: usize = 1024;
 /// Messages that are read and inflated at the same time, each up to the message limit; further senders wait their turn.
 const MAX_RECEIVING: usize = 16;
-/// Messages from this size on are sanitized on a thread of their own, so that they do not hold up others.
+/// Messages from this size on are worked on on a thread of their own, so that they do not hold up others.
 const LARGE_BYTES: usize = 64 * 1024;
 
 /// Where messages go after the receivers.
@@ -30,6 +32,7 @@ pub struct Pipeline {
     metrics: Arc<Metrics>,
     in_flight: Semaphore,
     receiving: Semaphore,
+    notices: Notices,
     /// Whether the store took the last message that was offered to it.
     store_works: AtomicBool,
 }
@@ -43,6 +46,7 @@ impl Pipeline {
             metrics,
             in_flight: Semaphore::new(IN_FLIGHT_BYTES / PERMIT_BYTES),
             receiving: Semaphore::new(MAX_RECEIVING),
+            notices: Notices::default(),
             store_works: AtomicBool::new(true),
         }
     }
@@ -56,6 +60,11 @@ impl Pipeline {
     /// of, would let everyone in.
     pub async fn turn_to_receive(&self) -> Option<SemaphorePermit<'_>> {
         self.receiving.acquire().await.ok()
+    }
+
+    /// Whether a sender is to be told what was stripped from its message.
+    pub fn may_tell_stripped(&self, report: &Report, sender: Option<Sender>) -> bool {
+        report.stripped_total() > 0 && self.notices.may_tell(sender, Instant::now())
     }
 
     /// How many records wait in each branch now.
@@ -86,8 +95,7 @@ impl Pipeline {
     }
 
     async fn take(&self, signal: Signal, protocol: Protocol, message: Bytes) -> Result<Report, Refusal> {
-        let permits = u32::try_from(message.len() / PERMIT_BYTES + 1).map_err(|_| Refusal::TooLarge)?;
-        let _permit = self.in_flight.try_acquire_many(permits).map_err(|_| Refusal::Overloaded)?;
+        let _permit = self.admit(protocol, &message).await?;
         let report = match signal {
             Signal::Traces => self.take_traces(&sanitize(protocol, message).await?).await?,
             Signal::Logs => self.pass_on(&sanitize::<ExportLogsServiceRequest>(protocol, message).await?),
@@ -95,6 +103,19 @@ impl Pipeline {
         };
         self.metrics.parsed(signal, &report);
         Ok(report)
+    }
+
+    /// Makes room for a message: its own bytes, and about what it takes when it is decoded. One that takes more than there is room for is let in
+    /// alone.
+    async fn admit(&self, protocol: Protocol, message: &Bytes) -> Result<SemaphorePermit<'_>, Refusal> {
+        let bytes = message.clone();
+        let decoded = off_thread(message.len(), move || match protocol {
+            Protocol::HttpJson => sanitizer::decoded_json_bytes(&bytes),
+            Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::decoded_protobuf_bytes(&bytes),
+        });
+        let permits = ((message.len() + decoded.await?) / PERMIT_BYTES + 1).min(IN_FLIGHT_BYTES / PERMIT_BYTES);
+        let permits = u32::try_from(permits).map_err(|_| Refusal::TooLarge)?;
+        self.in_flight.try_acquire_many(permits).map_err(|_| Refusal::Overloaded)
     }
 
     async fn take_traces(&self, message: &Sanitized) -> Result<Report, Refusal> {
@@ -142,14 +163,20 @@ impl Pipeline {
 }
 
 async fn sanitize<R: Export + 'static>(protocol: Protocol, message: Bytes) -> Result<Sanitized<R>, Refusal> {
-    let large = message.len() >= LARGE_BYTES;
-    let run = move || match protocol {
+    let sanitized = off_thread(message.len(), move || match protocol {
         Protocol::HttpJson => sanitizer::json(&message),
         Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::protobuf(&message),
-    };
-    let sanitized = if large { tokio::task::spawn_blocking(run).await.map_err(|_| Refusal::Malformed)? } else { run() };
-    sanitized.map_err(|refused| match refused {
+    });
+    sanitized.await?.map_err(|refused| match refused {
         Refused::TooManyParts => Refusal::TooLarge,
         Refused::Protobuf | Refused::Json => Refusal::Malformed,
     })
+}
+
+/// Works on a message; on a large one, on a thread of its own. One that makes the work panic is refused.
+async fn off_thread<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    if bytes < LARGE_BYTES {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Malformed)
 }
