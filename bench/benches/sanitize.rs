@@ -29,12 +29,14 @@ const DIRTY: &[(&str, IsDirty)] = &[("none", |_| false), ("1 %", |number| number
 type Engine = (&'static str, fn(&Bytes) -> usize);
 
 const ENGINES: [Engine; 4] = [
-    ("fast", |message| match fast::traces(message).unwrap() {
+    ("fast", |message| match fast::traces(&sanitizer::Policy::contract(), std::time::SystemTime::now(), message).unwrap() {
         Fast::Clean(report) => message.len() + usize::from(report.parsed_records == 0),
         Fast::Rewritten(output, _) => output.len(),
         Fast::Slow => panic!("a message of the benchmark is unusual"),
     }),
-    ("reference", |message| sanitizer::reference::protobuf(message).unwrap().0.len()),
+    ("reference", |message| {
+        sanitizer::reference::protobuf(&sanitizer::Policy::contract(), std::time::SystemTime::now(), message).unwrap().0.len()
+    }),
     ("prost", |message| ExportTraceServiceRequest::decode(&message[..]).unwrap().encode_to_vec().len()),
     ("copy", |message| black_box(message.to_vec()).len()),
 ];
@@ -112,12 +114,14 @@ fn turn(messages: &[Bytes], engine: fn(&Bytes) -> usize, length: Duration) -> f6
 fn verify(shape: Shape, messages: &[Bytes], dirty_spans: u64) {
     let (mut stripped, mut accepted) = (0, 0);
     for message in messages {
-        let (expected, report) = sanitizer::reference::protobuf(message).unwrap();
-        let (output, fast_report) = match fast::traces(message).unwrap() {
-            Fast::Clean(report) => (message.clone(), report),
-            Fast::Rewritten(output, report) => (output, report),
-            Fast::Slow => panic!("a message of the benchmark is unusual"),
-        };
+        let (expected, report) =
+            sanitizer::reference::protobuf(&sanitizer::Policy::contract(), std::time::SystemTime::now(), message).unwrap();
+        let (output, fast_report) =
+            match fast::traces(&sanitizer::Policy::contract(), std::time::SystemTime::now(), message).unwrap() {
+                Fast::Clean(report) => (message.clone(), report),
+                Fast::Rewritten(output, report) => (output, report),
+                Fast::Slow => panic!("a message of the benchmark is unusual"),
+            };
         assert_eq!(ExportTraceServiceRequest::decode(output), ExportTraceServiceRequest::decode(&expected[..]));
         assert_eq!(fast_report, report);
         let decoded = ExportTraceServiceRequest::decode(&message[..]).unwrap();

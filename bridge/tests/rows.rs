@@ -41,7 +41,7 @@ fn encode(spans: Vec<SpanData>) -> Vec<u8> {
 }
 
 fn sanitized(example: &Value) -> Sanitized {
-    sanitizer::protobuf(&encode(spans(example))).unwrap()
+    sanitizer::protobuf(&sanitizer::Policy::contract(), std::time::SystemTime::now(), &encode(spans(example))).unwrap()
 }
 
 fn row_span(message: &Sanitized) -> &Span {
@@ -157,7 +157,7 @@ fn times_are_the_columns() {
 fn the_sanitizer_finds_nothing() {
     for example in &examples() {
         let encoded = encode(spans(example));
-        let message = sanitizer::protobuf(&encoded).unwrap();
+        let message = sanitizer::protobuf(&sanitizer::Policy::contract(), std::time::SystemTime::now(), &encoded).unwrap();
         let report = message.report();
         assert_eq!((report.stripped_total(), report.dropped_total()), (0, 0), "{}: {report:?}", scenario(example));
         assert_eq!(message.encoded().as_ref(), encoded);

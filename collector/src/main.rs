@@ -15,6 +15,7 @@ mod stop;
 use std::process::ExitCode;
 
 use config::{Invalid, Resolved};
+use stop::HangUp;
 
 /// Exit status of a run that failed.
 const FAILED: u8 = 1;
@@ -44,7 +45,10 @@ fn run(Resolved { cli, settings }: Resolved) -> anyhow::Result<ExitCode> {
     match cli.command {
         cli::Command::Check(args) => check::run(&args, &settings).map(|()| ExitCode::SUCCESS),
         cli::Command::Sanitize(args) => sanitize::run(&args).map(ExitCode::from),
-        cli::Command::Serve(args) => block_on(serve_command(config::serve::config(&args, &settings)?)),
+        cli::Command::Serve(args) => {
+            let config = config::serve::config(&args, &settings)?;
+            block_on(serve_command(config, args.config.is_some()))
+        }
         cli::Command::Requests(args) => block_on(requests::run(&args)),
         cli::Command::Demo(args) => block_on(demo::run(args)),
     }
@@ -55,7 +59,7 @@ fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve_command(config: serve::Config) -> anyhow::Result<()> {
+async fn serve_command(config: serve::Config, has_file: bool) -> anyhow::Result<()> {
     let server = serve::Server::bind(&config).await?;
     for (role, address) in server.addresses()? {
         println!("listening {} {address}", role.name());
@@ -66,7 +70,9 @@ async fn serve_command(config: serve::Config) -> anyhow::Result<()> {
     } else {
         tracing::info!("serving without a store");
     }
-    server.run(stop::on_signal()).await?;
+    // With a file this is a service, whose manager says by a hang-up that files are to be loaded again.
+    let hang_up = if has_file || config.policy.is_some() { HangUp::Notifies(server.hang_up()) } else { HangUp::Ends };
+    server.run(stop::on_signal(hang_up)).await?;
     tracing::info!("ended");
     Ok(())
 }

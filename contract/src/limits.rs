@@ -31,3 +31,9 @@ pub const METRICS_PORT: u16 = 9464;
 pub const EARLIEST_UNIX_S: u64 = 1_577_836_800;
 /// Latest time that a record may have, in seconds since the Unix epoch: 2100-01-01.
 pub const LATEST_UNIX_S: u64 = 4_102_444_800;
+/// How far ahead of the receiver's clock a record may be. Clocks differ by minutes where nobody sets them, never by an hour; a time further
+/// ahead is made up, and would stand at the head of the request log until then.
+pub const MAX_AHEAD: Duration = Duration::from_secs(3600);
+/// Longest time that a span can take. The pooler recovers whatever is open for [`OPEN_GONE_AFTER`]; a week leaves room for one that was
+/// down over a long weekend.
+pub const MAX_SPAN_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);

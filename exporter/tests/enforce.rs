@@ -38,7 +38,10 @@ fn encoded(spans: Vec<SpanData>, resource: &Resource) -> Vec<u8> {
 }
 
 fn sanitized(message: &[u8]) -> Vec<u8> {
-    sanitizer::protobuf::<ExportTraceServiceRequest>(message).unwrap().encoded().to_vec()
+    sanitizer::protobuf::<ExportTraceServiceRequest>(&sanitizer::Policy::contract(), std::time::SystemTime::now(), message)
+        .unwrap()
+        .encoded()
+        .to_vec()
 }
 
 /// Texts of the contract, and of people.

@@ -127,7 +127,12 @@ fn check_one_request(protocol: Protocol) {
 
     // Resource, scope and spans as they were on the wire.
     for message in received.0.lock().unwrap().iter() {
-        let sanitized: sanitizer::Sanitized = sanitizer::protobuf::<ExportTraceServiceRequest>(&message.encode_to_vec()).unwrap();
+        let sanitized: sanitizer::Sanitized = sanitizer::protobuf::<ExportTraceServiceRequest>(
+            &sanitizer::Policy::contract(),
+            std::time::SystemTime::now(),
+            &message.encode_to_vec(),
+        )
+        .unwrap();
         assert_eq!(sanitized.report().stripped_total(), 0, "{:?}", sanitized.report());
         assert_eq!(sanitized.encoded().as_ref(), message.encode_to_vec());
         let group = &message.resource_spans[0];

@@ -1,4 +1,5 @@
-//! Applies a contract rule to one value. The sanitizer does it to what arrives, the exporter to what it sends.
+//! Applies a contract rule to one value. The exporter does it to what it sends, and a [`Policy`](crate::Policy) before it asks what an operator
+//! demands besides.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -42,7 +43,7 @@ fn matches(pattern: &'static str, text: &str) -> bool {
 pub fn check(attribute: &Attribute, value: Value<'_>) -> Result<(), StripReason> {
     match (&attribute.rule, value) {
         (Rule::Text { members, pattern, max_chars }, Value::Text(text)) => {
-            if members.contains(&text) || attribute.fallback == Fallback::Text(text_of(text)) {
+            if members.contains(&text) || attribute.fallback == Fallback::Text(fixed_text(text)) {
                 return Ok(());
             }
             let Some(pattern) = pattern else { return Err(StripReason::NotAMember) };
@@ -76,7 +77,7 @@ pub fn check(attribute: &Attribute, value: Value<'_>) -> Result<(), StripReason>
 }
 
 /// The fixed fallback text that equals `text`, or one that no rule has. Fallbacks always pass, so that sanitizing twice equals once.
-fn text_of(text: &str) -> &'static str {
+pub(crate) fn fixed_text(text: &str) -> &'static str {
     [contract::OTHER, contract::ABSENT, contract::DASH].into_iter().find(|fixed| *fixed == text).unwrap_or("")
 }
 
@@ -100,7 +101,11 @@ pub fn check_name(record: &Record, name: &str) -> Result<(), StripReason> {
 /// What a value that broke its rule becomes; `account_id` is the record's own, where that is valid. `None` means that the attribute goes.
 #[must_use]
 pub fn fallback(attribute: &Attribute, account_id: Option<&str>) -> Option<String> {
-    match attribute.fallback {
+    stand_in(attribute.fallback, account_id)
+}
+
+pub(crate) fn stand_in(fallback: Fallback, account_id: Option<&str>) -> Option<String> {
+    match fallback {
         Fallback::Drop => None,
         Fallback::Text(text) => Some(text.to_owned()),
         Fallback::AccountShortForm => Some(account_id.map_or(contract::ABSENT.to_owned(), contract::display::account_short_form)),

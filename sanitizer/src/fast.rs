@@ -13,19 +13,20 @@
 //! A clean message keeps the order of its fields, which says nothing; the reference would sort them by number.
 //!
 //! Memory is in proportion to the message, and small: nothing is kept of a record but a few words for each of its attributes, and of
-//! a change but its place. The first call in a process builds the tables, 2 MiB in some 50 ms; an empty message will do for that.
+//! a change but its place. The first call with a policy builds its tables, 2 MiB in some 50 ms; an empty message will do for that.
 
 mod attributes;
 mod automaton;
-mod policy;
 mod recent;
 mod secret;
 mod span;
+mod tables;
 mod tally;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use contract::{Place, StripReason, attr};
@@ -35,11 +36,13 @@ use wire::otlp::{
 use wire::{Field, Fields, Splice, write};
 
 use self::attributes::{Attribute, Order, Rules};
-use self::policy::Policy;
 use self::recent::Recent;
 use self::span::Other;
+pub(crate) use self::tables::Tables;
 use self::tally::Tally;
-use crate::{Refused, Report};
+use crate::check::{Value, check};
+use crate::times::Times;
+use crate::{Policy, Refused, Report};
 
 /// The most attributes in one place that are dealt with here; the default limit of OpenTelemetry's SDKs.
 pub const MAX_ATTRIBUTES: usize = 128;
@@ -57,14 +60,16 @@ pub enum Fast {
     Slow,
 }
 
-/// Sanitizes an `ExportTraceServiceRequest` in protobuf.
+/// Sanitizes an `ExportTraceServiceRequest` in protobuf that arrives `now`, by this policy.
 ///
 /// # Errors
 /// [`Refused::Protobuf`] if any part of it cannot be parsed. When the answer is [`Fast::Slow`], it may still turn out to be so.
-pub fn traces(message: &Bytes) -> Result<Fast, Refused> {
+pub fn traces(policy: &Policy, now: SystemTime, message: &Bytes) -> Result<Fast, Refused> {
     let mut walk = Walk {
         message,
-        policy: Policy::get(),
+        policy,
+        tables: policy.tables(),
+        times: Times::until(now),
         splice: Splice::new(message),
         tally: Tally::default(),
         attributes: Vec::new(),
@@ -79,7 +84,7 @@ pub fn traces(message: &Bytes) -> Result<Fast, Refused> {
         Err(Stop::Refused) => return Err(Refused::Protobuf),
         Err(Stop::Slow) => return Ok(Fast::Slow),
     }
-    let report = walk.tally.into_report();
+    let report = walk.tally.into_report(policy);
     if walk.splice.is_empty() {
         return Ok(Fast::Clean(report));
     }
@@ -148,7 +153,9 @@ impl Once {
 /// One message on its way.
 struct Walk<'a> {
     message: &'a [u8],
-    policy: &'static Policy,
+    policy: &'a Policy,
+    tables: &'a Tables,
+    times: Times,
     splice: Splice<'a>,
     tally: Tally,
     /// The attributes of the record at hand, and what else has to be judged in it. Kept for their memory alone.
@@ -267,7 +274,7 @@ impl<'a> Walk<'a> {
                         return Err(Stop::Slow);
                     }
                     let range = part.place(&field);
-                    Attribute::read(field.bytes()?, ATTRIBUTE_DEPTH, self.policy, &mut self.order, range, &mut attributes)?;
+                    Attribute::read(field.bytes()?, ATTRIBUTE_DEPTH, self.tables, &mut self.order, range, &mut attributes)?;
                     true
                 }
                 resource::DROPPED_ATTRIBUTES_COUNT => {
@@ -291,7 +298,8 @@ impl<'a> Walk<'a> {
         }
         let rules = Rules {
             attributes: &attributes,
-            allowed: &self.policy.resource,
+            allowed: &self.tables.resource,
+            hidden: self.hidden(&attributes)?,
             place: Place::ResourceAttribute,
             field: resource::ATTRIBUTES,
         };
@@ -358,11 +366,13 @@ impl<'a> Walk<'a> {
         }
         let ours = name == contract::SCOPE_NAME;
         // A scope's version is a version, so the rule for the service's version holds for it.
-        let rule = self.policy.number(attr::SERVICE_VERSION.as_bytes()).and_then(|number| self.policy.key(number));
-        let version_passes = match rule {
-            Some(rule) if ours => rule.judge(version.as_bytes())?.is_ok(),
-            _ => false,
+        let version_rule = contract::attribute(attr::SERVICE_VERSION);
+        let surely_passes = || {
+            let key = self.tables.number(attr::SERVICE_VERSION.as_bytes()).and_then(|number| self.tables.key(number));
+            key.is_some_and(|key| key.surely_passes(version.as_bytes()))
         };
+        let version_passes =
+            ours && (surely_passes() || version_rule.is_some_and(|rule| check(rule, Value::Text(version)).is_ok()));
         for (text, passes) in [(&mut name, ours), (&mut version, version_passes)] {
             if !text.is_empty() && !passes {
                 self.tally.strip(Place::Scope, StripReason::NotAllowed);

@@ -9,24 +9,30 @@
 //! use prost::Message as _;
 //!
 //! let message = ExportTraceServiceRequest::default().encode_to_vec();
-//! let sanitized = sanitizer::protobuf::<ExportTraceServiceRequest>(&message).unwrap();
+//! let (policy, now) = (sanitizer::Policy::contract(), std::time::SystemTime::now());
+//! let sanitized = sanitizer::protobuf::<ExportTraceServiceRequest>(&policy, now, &message).unwrap();
 //! assert_eq!(sanitized.report().parsed_records, 0);
-//! assert!(sanitizer::protobuf::<ExportTraceServiceRequest>(b"not a message").is_err());
+//! assert!(sanitizer::protobuf::<ExportTraceServiceRequest>(&policy, now, b"not a message").is_err());
 //! ```
 
 pub mod check;
 mod detect;
 pub mod fast;
+mod policy;
 #[cfg(not(feature = "reference"))]
 mod reference;
 #[cfg(feature = "reference")]
 pub mod reference;
 mod report;
 mod sanitized;
+mod times;
 pub mod view;
 mod weight;
 
 pub use detect::looks_secret;
-pub use report::Report;
+#[cfg(feature = "policy-file")]
+pub use policy::PolicyError;
+pub use policy::{MAX_ADDED_ATTRIBUTES, Policy, Summary};
+pub use report::{Report, Stripped};
 pub use sanitized::{Export, Refused, Sanitized, json, protobuf};
 pub use weight::{decoded_json_bytes, decoded_protobuf_bytes};

@@ -1,5 +1,7 @@
 //! The proof type, and the two doors that lead to it.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use contract::Signal;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -7,7 +9,8 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::{resource::v1::Resource, trace::v1::Span};
 
-use crate::{Report, reference, weight};
+use crate::times::Times;
+use crate::{Policy, Report, reference, weight};
 
 /// A message of one signal that holds nothing but what the contract allows. Only this crate can make one:
 ///
@@ -42,27 +45,29 @@ impl Export for ExportMetricsServiceRequest {
 
 /// Out of reach for other crates, so that they cannot say of a message that it is sanitized.
 mod scrub {
-    use super::{ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTraceServiceRequest, Report, reference};
+    use super::{
+        ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTraceServiceRequest, Policy, Report, Times, reference,
+    };
 
     pub trait Scrub: Sized {
-        fn scrub(self) -> (Self, Report);
+        fn scrub(self, policy: &Policy, times: Times) -> (Self, Report);
     }
 
     impl Scrub for ExportTraceServiceRequest {
-        fn scrub(self) -> (Self, Report) {
-            reference::traces(self)
+        fn scrub(self, policy: &Policy, times: Times) -> (Self, Report) {
+            reference::traces(policy, times, self)
         }
     }
 
     impl Scrub for ExportLogsServiceRequest {
-        fn scrub(self) -> (Self, Report) {
-            reference::logs(self)
+        fn scrub(self, policy: &Policy, times: Times) -> (Self, Report) {
+            reference::logs(policy, times, self)
         }
     }
 
     impl Scrub for ExportMetricsServiceRequest {
-        fn scrub(self) -> (Self, Report) {
-            reference::metrics(self)
+        fn scrub(self, policy: &Policy, times: Times) -> (Self, Report) {
+            reference::metrics(policy, times, self)
         }
     }
 }
@@ -105,22 +110,22 @@ pub enum Refused {
     TooManyParts,
 }
 
-/// Sanitizes an export request in protobuf.
+/// Sanitizes an export request in protobuf that arrives `now`, by this policy. The result follows from the three and from nothing else.
 ///
 /// # Errors
 /// [`Refused::Protobuf`] if any part of it cannot be parsed, [`Refused::TooManyParts`]; nothing of such a message goes on.
-pub fn protobuf<R: Export>(message: &[u8]) -> Result<Sanitized<R>, Refused> {
+pub fn protobuf<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> Result<Sanitized<R>, Refused> {
     if weight::protobuf_is_too_heavy(message) {
         return Err(Refused::TooManyParts);
     }
-    R::decode(message).map(sanitize).map_err(|_| Refused::Protobuf)
+    R::decode(message).map(|request| sanitize(policy, now, request)).map_err(|_| Refused::Protobuf)
 }
 
-/// Sanitizes an export request in OTLP's JSON form.
+/// Sanitizes an export request in OTLP's JSON form that arrives `now`, by this policy.
 ///
 /// # Errors
 /// [`Refused::Json`] if any part of it cannot be parsed, [`Refused::TooManyParts`]; nothing of such a message goes on.
-pub fn json<R: Export>(message: &[u8]) -> Result<Sanitized<R>, Refused> {
+pub fn json<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> Result<Sanitized<R>, Refused> {
     // The decoder would take a list for a message whose fields come without their names.
     if message.trim_ascii_start().first() != Some(&b'{') {
         return Err(Refused::Json);
@@ -128,10 +133,10 @@ pub fn json<R: Export>(message: &[u8]) -> Result<Sanitized<R>, Refused> {
     if weight::json_is_too_heavy(message) {
         return Err(Refused::TooManyParts);
     }
-    serde_json::from_slice(message).map(sanitize).map_err(|_| Refused::Json)
+    serde_json::from_slice(message).map(|request| sanitize(policy, now, request)).map_err(|_| Refused::Json)
 }
 
-fn sanitize<R: Export>(request: R) -> Sanitized<R> {
-    let (request, report) = request.scrub();
+fn sanitize<R: Export>(policy: &Policy, now: SystemTime, request: R) -> Sanitized<R> {
+    let (request, report) = request.scrub(policy, Times::until(now));
     Sanitized { encoded: request.encode_to_vec().into(), request, report }
 }

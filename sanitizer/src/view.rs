@@ -1,7 +1,7 @@
 //! Reads attributes out of sanitized spans: by key, in the type that the contract gives them.
 
 use contract::{RecordKind, attr};
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 
 fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
@@ -10,7 +10,12 @@ fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
 
 /// The text in one attribute, if it is text.
 pub(crate) fn text_value(attribute: &KeyValue) -> Option<&str> {
-    match attribute.value.as_ref()?.value.as_ref()? {
+    text_of(attribute.value.as_ref()?)
+}
+
+/// The text in a value, if it is text.
+pub(crate) fn text_of(value: &AnyValue) -> Option<&str> {
+    match value.value.as_ref()? {
         Value::StringValue(text) => Some(text),
         _ => None,
     }

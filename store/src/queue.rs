@@ -195,7 +195,12 @@ mod tests {
     /// A message of so many spans of one trace, without attributes.
     fn message(spans: u64) -> Sanitized {
         let span = |n: u64| Span { span_id: (n + 1).to_be_bytes().to_vec(), attributes: Vec::new(), ..Row::numbered(1).span() };
-        sanitizer::protobuf(&otlp::request((0..spans).map(span).collect()).encode_to_vec()).unwrap()
+        sanitizer::protobuf(
+            &sanitizer::Policy::contract(),
+            std::time::SystemTime::now(),
+            &otlp::request((0..spans).map(span).collect()).encode_to_vec(),
+        )
+        .unwrap()
     }
 
     /// Guarantees: while the disk does not keep up, the queue takes what its bounds allow, refuses the rest, and loses nothing of what it took.

@@ -102,6 +102,7 @@ impl Writer {
             for (resource, span) in message.spans() {
                 put(&transaction, resource, span)?;
             }
+            judged_by(&transaction, message)?;
         }
         transaction.commit()
     }
@@ -161,6 +162,22 @@ impl Writer {
     pub(crate) fn checkpoint(&self) -> rusqlite::Result<()> {
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
+}
+
+/// Notes by which policy the message was judged, for each of its traces.
+fn judged_by(tx: &Transaction<'_>, message: &Sanitized) -> rusqlite::Result<()> {
+    let version = &*message.report().policy_version;
+    let mut update =
+        tx.prepare_cached("UPDATE traces SET policy_version = ?2 WHERE trace_id = ?1 AND policy_version IS NOT ?2")?;
+    let mut last: &[u8] = &[];
+    for (_, span) in message.spans() {
+        // The spans of a trace come one after the other, as a rule.
+        if span.trace_id != last {
+            update.execute(params![span.trace_id, version])?;
+            last = &span.trace_id;
+        }
+    }
+    Ok(())
 }
 
 /// A time as a column holds it; the sanitizer lets no time after the year 2100 through.
@@ -354,7 +371,12 @@ mod tests {
     }
 
     fn put_all(writer: &mut Writer, spans: Vec<Span>) {
-        let message = sanitizer::protobuf(&otlp::request(spans).encode_to_vec()).unwrap();
+        let message = sanitizer::protobuf(
+            &sanitizer::Policy::contract(),
+            std::time::SystemTime::now(),
+            &otlp::request(spans).encode_to_vec(),
+        )
+        .unwrap();
         writer.write(std::iter::once(&message)).unwrap();
     }
 

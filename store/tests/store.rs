@@ -59,7 +59,9 @@ fn deadline() -> Instant {
 
 fn sanitized(spans: Vec<Span>) -> Sanitized {
     let given = spans.len() as u64;
-    let sanitized = sanitizer::protobuf(&otlp::request(spans).encode_to_vec()).unwrap();
+    let sanitized =
+        sanitizer::protobuf(&sanitizer::Policy::contract(), std::time::SystemTime::now(), &otlp::request(spans).encode_to_vec())
+            .unwrap();
     assert_eq!(sanitized.report().accepted_records, given);
     sanitized
 }
@@ -371,8 +373,12 @@ async fn a_deleted_folder_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let store = store::Store::open(&store::Config::new(folder.path().join("requests.sqlite"))).unwrap();
     let message = |n| {
-        sanitizer::protobuf(&prost::Message::encode_to_vec(&testkit::otlp::request(vec![testkit::otlp::Row::numbered(n).span()])))
-            .unwrap()
+        sanitizer::protobuf(
+            &sanitizer::Policy::contract(),
+            std::time::SystemTime::now(),
+            &prost::Message::encode_to_vec(&testkit::otlp::request(vec![testkit::otlp::Row::numbered(n).span()])),
+        )
+        .unwrap()
     };
     store.write(message(1)).await.unwrap();
     std::fs::remove_dir_all(folder.path()).unwrap();

@@ -46,7 +46,12 @@ impl Fixture {
     }
 
     async fn write(&self, spans: Vec<Span>) {
-        let message = sanitizer::protobuf(&otlp::request(spans).encode_to_vec()).unwrap();
+        let message = sanitizer::protobuf(
+            &sanitizer::Policy::contract(),
+            std::time::SystemTime::now(),
+            &otlp::request(spans).encode_to_vec(),
+        )
+        .unwrap();
         self.store.write(message).await.unwrap();
     }
 

@@ -264,8 +264,18 @@ mod tests {
         let row = Row::numbered(1);
         let mut plants = Plants::new("self");
         let message = dirty(otlp::request(vec![row.span()]), &mut plants);
-        let protobuf = sanitizer::protobuf(&with_unknown_fields(&message, &mut plants)).unwrap();
-        let json = sanitizer::json(&with_unknown_keys(&message, &mut plants)).unwrap();
+        let protobuf = sanitizer::protobuf(
+            &sanitizer::Policy::contract(),
+            std::time::SystemTime::now(),
+            &with_unknown_fields(&message, &mut plants),
+        )
+        .unwrap();
+        let json = sanitizer::json(
+            &sanitizer::Policy::contract(),
+            std::time::SystemTime::now(),
+            &with_unknown_keys(&message, &mut plants),
+        )
+        .unwrap();
         for sanitized in [protobuf, json] {
             assert_eq!((sanitized.report().parsed_records, sanitized.report().accepted_records), (3, 2));
             let mut scanner = Scanner::new(plants.markers());

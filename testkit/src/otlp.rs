@@ -368,7 +368,8 @@ mod tests {
             good.marker(0),
             good.correction(1, vec![attribute(attr::TEXT_USAGE, "–")]),
         ]);
-        let sanitized: sanitizer::Sanitized = sanitizer::protobuf(&message.encode_to_vec()).unwrap();
+        let sanitized: sanitizer::Sanitized =
+            sanitizer::protobuf(&sanitizer::Policy::contract(), std::time::SystemTime::now(), &message.encode_to_vec()).unwrap();
         assert_eq!(sanitized.report().stripped_fields, std::collections::BTreeMap::new());
         assert_eq!(sanitized.report().accepted_records, 6);
         assert_eq!(ExportTraceServiceRequest::decode(sanitized.encoded().clone()).unwrap(), message);

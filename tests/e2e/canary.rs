@@ -104,7 +104,8 @@ fn normal(signal: Signal, protobuf: &[u8]) -> Vec<u8> {
 
 fn sanitize_protobuf(signal: Signal, message: &[u8]) -> (Vec<u8>, Report) {
     fn of<R: sanitizer::Export>(message: &[u8]) -> (Vec<u8>, Report) {
-        let sanitized = sanitizer::protobuf::<R>(message).expect("a message of the signal");
+        let sanitized = sanitizer::protobuf::<R>(&sanitizer::Policy::contract(), std::time::SystemTime::now(), message)
+            .expect("a message of the signal");
         (sanitized.encoded().to_vec(), sanitized.report().clone())
     }
     for_signal!(signal, of(message))
@@ -112,7 +113,8 @@ fn sanitize_protobuf(signal: Signal, message: &[u8]) -> (Vec<u8>, Report) {
 
 fn sanitize_json(signal: Signal, message: &[u8]) -> (Vec<u8>, Report) {
     fn of<R: sanitizer::Export>(message: &[u8]) -> (Vec<u8>, Report) {
-        let sanitized = sanitizer::json::<R>(message).expect("a message of the signal");
+        let sanitized = sanitizer::json::<R>(&sanitizer::Policy::contract(), std::time::SystemTime::now(), message)
+            .expect("a message of the signal");
         (sanitized.encoded().to_vec(), sanitized.report().clone())
     }
     for_signal!(signal, of(message))

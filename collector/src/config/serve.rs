@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::{Invalid, Origin, Setting, headers, place};
 use crate::cli::{ForwardArgs, ServeArgs};
 use crate::serve::forward::ForwardConfig;
+use crate::serve::policy::PolicyFile;
 use crate::serve::{Config, StoreConfig};
 
 /// Largest file of certificates that is read, in bytes.
@@ -44,6 +45,7 @@ pub fn config(args: &ServeArgs, settings: &[Setting]) -> Result<Config, Invalid>
         tempo: listen.tempo_listen,
         metrics: listen.metrics_listen,
         forward,
+        policy: args.policy.as_deref().map(PolicyFile::load).transpose()?,
     })
 }
 

@@ -48,6 +48,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         tempo: args.listen.tempo_listen,
         metrics: args.listen.metrics_listen,
         forward: config::serve::forward(&args.forward, &[])?,
+        policy: None,
     })
     .await?;
     let addresses = addresses(&server)?;
@@ -96,7 +97,7 @@ fn addresses(server: &Server) -> anyhow::Result<Addresses> {
 fn until(duration: Option<Duration>) -> (watch::Sender<bool>, watch::Receiver<bool>) {
     let (sender, receiver) = watch::channel(false);
     let stopper = sender.clone();
-    let mut signal = stop::on_signal();
+    let mut signal = stop::on_signal(stop::HangUp::Ends);
     tokio::spawn(async move {
         let timeout = async {
             match duration {

@@ -4,7 +4,7 @@ use contract::{Protocol, Refusal, Signal};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
-use sanitizer::Report;
+use sanitizer::{Report, Stripped};
 
 /// Longest text that a sender is told, in bytes: it lands in logs.
 const MAX_TEXT_BYTES: usize = 512;
@@ -39,11 +39,11 @@ pub fn accepted(signal: Signal, protocol: Protocol, report: &Report, with_stripp
 /// Counts and closed reasons, and keys that the policy knows. Nothing of what was sent.
 fn text(report: &Report, with_stripped: bool) -> String {
     let dropped = report.dropped_records.iter().map(|(reason, records)| format!("{records} dropped: {reason}"));
-    let stripped = report
-        .stripped_fields
-        .iter()
-        .filter(|_| with_stripped)
-        .map(|((place, reason), fields)| format!("{fields} stripped: {place} {reason}"));
+    let stripped = if with_stripped { report.stripped_by_rule() } else { Vec::new() };
+    let stripped = stripped.into_iter().map(|Stripped { place, reason, rule, fields }| {
+        let rule = rule.map_or_else(String::new, |rule| format!(" {rule}"));
+        format!("{fields} stripped: {place} {reason}{rule}")
+    });
     let mut text = String::new();
     for item in dropped.chain(stripped) {
         let separator = if text.is_empty() { "" } else { ", " };

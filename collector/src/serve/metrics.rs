@@ -67,6 +67,8 @@ pub struct Metrics {
     accepted_records: Family<Labels, Counter>,
     dropped_records: Family<Labels, Counter>,
     stripped_fields: Family<Labels, Counter>,
+    broken_rules: Family<Labels, Counter>,
+    rules: LabelCap,
     branch_accepted: Family<Labels, Counter>,
     branch_delivered: Family<Labels, Counter>,
     branch_dropped: Family<Labels, Counter>,
@@ -91,6 +93,8 @@ impl Metrics {
             accepted_records: Family::default(),
             dropped_records: Family::default(),
             stripped_fields: Family::default(),
+            broken_rules: Family::default(),
+            rules: LabelCap::default(),
             branch_accepted: Family::default(),
             branch_delivered: Family::default(),
             branch_dropped: Family::default(),
@@ -108,6 +112,7 @@ impl Metrics {
         register(&mut registry, &table::POOLER_OTEL_ACCEPTED_RECORDS_TOTAL, metrics.accepted_records.clone());
         register(&mut registry, &table::POOLER_OTEL_DROPPED_RECORDS_TOTAL, metrics.dropped_records.clone());
         register(&mut registry, &table::POOLER_OTEL_STRIPPED_FIELDS_TOTAL, metrics.stripped_fields.clone());
+        register(&mut registry, &table::POOLER_OTEL_BROKEN_RULES_TOTAL, metrics.broken_rules.clone());
         register(&mut registry, &table::POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL, metrics.branch_accepted.clone());
         register(&mut registry, &table::POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL, metrics.branch_delivered.clone());
         register(&mut registry, &table::POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL, metrics.branch_dropped.clone());
@@ -173,6 +178,12 @@ impl Metrics {
         for ((place, reason), fields) in &report.stripped_fields {
             let labels = labels(&table::POOLER_OTEL_STRIPPED_FIELDS_TOTAL, [place.as_str(), reason.as_str()]);
             self.stripped_fields.get_or_create(&labels).inc_by(*fields);
+        }
+        for ((_, reason, rule), fields) in &report.broken_rules {
+            // The keys of one policy are few; those of one policy after the other need not be.
+            let values = [self.rules.cap("rule", rule), reason.as_str()];
+            let labels = labels(&table::POOLER_OTEL_BROKEN_RULES_TOTAL, values);
+            self.broken_rules.get_or_create(&labels).inc_by(*fields);
         }
     }
 
@@ -301,7 +312,7 @@ mod tests {
             span(4, "in_progress", end_ns, &[("codex_pooler.request.id", "0b5a2f0e-6c0f-4f3a-9a53-0c7f4f2f8f11")]),
         ];
         let message = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]});
-        sanitizer::json(message.to_string().as_bytes()).unwrap()
+        sanitizer::json(&sanitizer::Policy::contract(), SystemTime::now(), message.to_string().as_bytes()).unwrap()
     }
 
     /// Guarantees: requests, durations and attempts count once however often they are delivered; a late row counts as late and nowhere else.

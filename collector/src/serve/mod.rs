@@ -6,6 +6,7 @@ pub mod in_flight;
 pub mod listen;
 pub mod metrics;
 pub mod pipeline;
+pub mod policy;
 pub mod request_metrics;
 
 use std::net::SocketAddr;
@@ -14,12 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use sanitizer::Policy;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use self::forward::{Forward, ForwardConfig};
 use self::metrics::Metrics;
 use self::pipeline::Pipeline;
+use self::policy::{InForce, PolicyFile};
 use crate::receive;
 use crate::stop::stopped;
 
@@ -41,6 +44,8 @@ pub struct Config {
     pub metrics: SocketAddr,
     /// Where sanitized messages go besides the store.
     pub forward: Option<ForwardConfig>,
+    /// The operator's policy; without one, the contract alone holds.
+    pub policy: Option<PolicyFile>,
 }
 
 /// Where the embedded store is, and how much it keeps.
@@ -70,6 +75,8 @@ pub struct Server {
     pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
     forward: Option<forward::Worker>,
+    policy: Option<policy::Watch>,
+    hang_up: Arc<Notify>,
 }
 
 /// What a listener serves.
@@ -135,8 +142,11 @@ impl Server {
             }
             None => (None, None),
         };
-        let pipeline = Arc::new(Pipeline::new(store.clone(), forward, Arc::clone(&metrics)));
-        Ok(Self { listeners, store, pipeline, metrics, forward: worker })
+        let in_force = Arc::new(InForce::new(config.policy.as_ref().map_or_else(Policy::contract, PolicyFile::policy)));
+        metrics.policy_in_force(in_force.now().version());
+        let policy = config.policy.clone().map(|file| policy::Watch::new(file, Arc::clone(&in_force), Arc::clone(&metrics)));
+        let pipeline = Arc::new(Pipeline::new(in_force, store.clone(), forward, Arc::clone(&metrics)));
+        Ok(Self { listeners, store, pipeline, metrics, forward: worker, policy, hang_up: Arc::default() })
     }
 
     /// Where each listener really listens.
@@ -150,6 +160,11 @@ impl Server {
     /// The counters.
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
+    }
+
+    /// What to notify for the policy to be loaded again.
+    pub fn hang_up(&self) -> Arc<Notify> {
+        Arc::clone(&self.hang_up)
     }
 
     /// Serves until `stop` becomes true, then ends in order: no new connections, open ones finish, the queue drains, the store closes.
@@ -178,12 +193,18 @@ impl Server {
                 }
             }
         }
+        let policy = match self.policy {
+            Some(policy) => tokio::spawn(policy.run(self.hang_up, stop.clone())),
+            None => tokio::spawn(policy::nothing_to_load(self.hang_up, stop.clone())),
+        };
         let forward = self.forward.map(|worker| tokio::spawn(worker.run(stop.clone())));
         // A dropped sender means that whoever started the server is gone, so an error ends it as a request would.
         stopped(&mut stop).await;
         if tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
             tasks.shutdown().await;
         }
+        // It may be asleep; nothing is lost with it.
+        policy.abort();
         drop(self.pipeline);
         if let Some(forward) = forward {
             forward.await.context("the forwarder failed")?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use contract::{Branch, DropReason, Protocol, Refusal, Signal};
@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::forward::Forward;
 use super::metrics::Metrics;
+use super::policy::InForce;
 use crate::receive::notices::{Notices, Sender};
 
 /// Bytes of messages that are worked on at the same time, encoded and decoded. A sender beyond that is asked to try again.
@@ -27,6 +28,7 @@ const LARGE_BYTES: usize = 64 * 1024;
 
 /// Where messages go after the receivers.
 pub struct Pipeline {
+    policy: Arc<InForce>,
     store: Option<store::Store>,
     forward: Option<Forward>,
     metrics: Arc<Metrics>,
@@ -39,8 +41,9 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A pipeline into the store and on to another endpoint, each where there is one.
-    pub fn new(store: Option<store::Store>, forward: Option<Forward>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(policy: Arc<InForce>, store: Option<store::Store>, forward: Option<Forward>, metrics: Arc<Metrics>) -> Self {
         Self {
+            policy,
             store,
             forward,
             metrics,
@@ -97,9 +100,9 @@ impl Pipeline {
     async fn take(&self, signal: Signal, protocol: Protocol, message: Bytes) -> Result<Report, Refusal> {
         let _permit = self.admit(protocol, &message).await?;
         let report = match signal {
-            Signal::Traces => self.take_traces(&sanitize(protocol, message).await?).await?,
-            Signal::Logs => self.pass_on(&sanitize::<ExportLogsServiceRequest>(protocol, message).await?),
-            Signal::Metrics => self.pass_on(&sanitize::<ExportMetricsServiceRequest>(protocol, message).await?),
+            Signal::Traces => self.take_traces(&self.sanitize(protocol, message).await?).await?,
+            Signal::Logs => self.pass_on(&self.sanitize::<ExportLogsServiceRequest>(protocol, message).await?),
+            Signal::Metrics => self.pass_on(&self.sanitize::<ExportMetricsServiceRequest>(protocol, message).await?),
         };
         self.metrics.parsed(signal, &report);
         Ok(report)
@@ -116,6 +119,19 @@ impl Pipeline {
         let permits = ((message.len() + decoded.await?) / PERMIT_BYTES + 1).min(IN_FLIGHT_BYTES / PERMIT_BYTES);
         let permits = u32::try_from(permits).map_err(|_| Refusal::TooLarge)?;
         self.in_flight.try_acquire_many(permits).map_err(|_| Refusal::Overloaded)
+    }
+
+    /// By the policy that is in force now, the whole message.
+    async fn sanitize<R: Export + 'static>(&self, protocol: Protocol, message: Bytes) -> Result<Sanitized<R>, Refusal> {
+        let (policy, now) = (self.policy.now(), SystemTime::now());
+        let sanitized = off_thread(message.len(), move || match protocol {
+            Protocol::HttpJson => sanitizer::json(&policy, now, &message),
+            Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::protobuf(&policy, now, &message),
+        });
+        sanitized.await?.map_err(|refused| match refused {
+            Refused::TooManyParts => Refusal::TooLarge,
+            Refused::Protobuf | Refused::Json => Refusal::Malformed,
+        })
     }
 
     async fn take_traces(&self, message: &Sanitized) -> Result<Report, Refusal> {
@@ -160,17 +176,6 @@ impl Pipeline {
         }
         report
     }
-}
-
-async fn sanitize<R: Export + 'static>(protocol: Protocol, message: Bytes) -> Result<Sanitized<R>, Refusal> {
-    let sanitized = off_thread(message.len(), move || match protocol {
-        Protocol::HttpJson => sanitizer::json(&message),
-        Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::protobuf(&message),
-    });
-    sanitized.await?.map_err(|refused| match refused {
-        Refused::TooManyParts => Refusal::TooLarge,
-        Refused::Protobuf | Refused::Json => Refusal::Malformed,
-    })
 }
 
 /// Works on a message; on a large one, on a thread of its own. One that makes the work panic is refused.

@@ -18,7 +18,9 @@ use crate::testing::{self, ACCOUNT, ROW, at};
 fn sent(spans: Vec<SpanData>) -> Sanitized {
     let resource_spans = group_spans_by_resource_and_scope(spans, &ResourceAttributesWithSchema::default());
     let encoded = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
-    let sanitized = sanitizer::protobuf::<ExportTraceServiceRequest>(&encoded).unwrap();
+    let sanitized =
+        sanitizer::protobuf::<ExportTraceServiceRequest>(&sanitizer::Policy::contract(), std::time::SystemTime::now(), &encoded)
+            .unwrap();
     let report = sanitized.report();
     assert_eq!((report.stripped_total(), report.dropped_total()), (0, 0), "{report:?}");
     assert_eq!(sanitized.encoded().as_ref(), encoded);

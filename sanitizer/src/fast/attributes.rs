@@ -2,14 +2,15 @@
 
 use std::ops::Range;
 
-use contract::{Place, Rule, StripReason, attr};
+use contract::{Place, StripReason, attr};
 use wire::otlp::{any_value, array_value, key_value, key_value_list};
 use wire::{Fields, write};
 
-use super::policy::{Key, Keys};
 use super::recent::same;
-use super::{Once, Policy, Stop, Walk};
-use crate::check::{Value, check, fallback};
+use super::tables::{Key, Keys};
+use super::{Once, Stop, Tables, Walk};
+use crate::check::{Value, check};
+use crate::policy::{Hidden, Outcome};
 
 /// An attribute as it stands in the message. Flat, and written where it stays: copying it about took longer than reading it.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +19,7 @@ pub(super) struct Attribute<'a> {
     pub(super) start: usize,
     pub(super) end: usize,
     value: AnyValue<'a>,
-    /// Number of the key, if the contract has it.
+    /// Number of the key, if the policy has it.
     number: Option<u8>,
     /// Whether nothing but a key and a value is in it.
     exact: bool,
@@ -53,7 +54,8 @@ enum Kind {
 pub(super) struct Rules<'a, 'r> {
     /// All of them.
     pub(super) attributes: &'r [Attribute<'a>],
-    pub(super) allowed: &'static Keys,
+    pub(super) allowed: &'r Keys,
+    pub(super) hidden: Hidden,
     pub(super) place: Place,
     /// Number of the field that attributes are in.
     pub(super) field: u32,
@@ -65,12 +67,12 @@ impl<'a> Attribute<'a> {
     pub(super) fn read(
         content: &'a [u8],
         depth: usize,
-        policy: &Policy,
+        tables: &Tables,
         order: &mut Order,
         range: Range<usize>,
         attributes: &mut Vec<Self>,
     ) -> Result<(), Stop> {
-        if let Some((key, value)) = Self::read_usual(content, policy, order) {
+        if let Some((key, value)) = Self::read_usual(content, tables, order) {
             let number = key.ok();
             if let Err(unknown) = key {
                 wire::text(unknown)?;
@@ -79,19 +81,19 @@ impl<'a> Attribute<'a> {
             let (start, end) = (range.start, range.end);
             attributes.push(Self { start, end, value, number, exact: true, has_index: false });
         } else {
-            attributes.push(Self::read_any(content, depth, policy, range)?);
+            attributes.push(Self::read_any(content, depth, tables, range)?);
         }
         Ok(())
     }
 
-    /// Reads it if it is short and laid out as every SDK does it: the key, by its number if the contract has it, then a value of one field.
+    /// Reads it if it is short and laid out as every SDK does it: the key, by its number if the policy has it, then a value of one field.
     #[inline]
-    fn read_usual(content: &'a [u8], policy: &Policy, order: &mut Order) -> Option<(KeyOf<'a>, AnyValue<'a>)> {
+    fn read_usual(content: &'a [u8], tables: &Tables, order: &mut Order) -> Option<(KeyOf<'a>, AnyValue<'a>)> {
         const TEXT: u8 = tag(any_value::STRING_VALUE, 2);
         const INT: u8 = tag(any_value::INT_VALUE, 0);
         const DOUBLE: u8 = tag(any_value::DOUBLE_VALUE, 1);
 
-        let (key, value) = order.key(content, policy)?;
+        let (key, value) = order.key(content, tables)?;
         let [value_len @ 0..0x80, encoded @ ..] = value else { return None };
         if encoded.len() != usize::from(*value_len) {
             return None;
@@ -106,7 +108,7 @@ impl<'a> Attribute<'a> {
         Some((key, AnyValue { kind, bits, bytes }))
     }
 
-    fn read_any(content: &'a [u8], depth: usize, policy: &Policy, range: Range<usize>) -> Result<Self, Stop> {
+    fn read_any(content: &'a [u8], depth: usize, tables: &Tables, range: Range<usize>) -> Result<Self, Stop> {
         let mut once = Once::default();
         let mut key: &[u8] = b"";
         let mut read =
@@ -136,7 +138,7 @@ impl<'a> Attribute<'a> {
                 _ => read.exact = false,
             }
         }
-        read.number = policy.number(key);
+        read.number = tables.number(key);
         if read.number.is_none() {
             wire::text(key)?;
             read.value.validate()?;
@@ -153,7 +155,7 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// A key's number, or the key itself if the contract does not have it.
+/// A key's number, or the key itself if the policy does not have it.
 type KeyOf<'a> = Result<u8, &'a [u8]>;
 
 /// In which order keys come. Senders do not change theirs, so that the next key is mostly known from the last time, and need not be looked
@@ -178,11 +180,11 @@ impl Order {
         self.last = Self::START;
     }
 
-    /// The key at the start of an attribute, by its number if the contract has it; and what comes after the tag of the value.
+    /// The key at the start of an attribute, by its number if the policy has it; and what comes after the tag of the value.
     #[inline]
-    fn key<'a>(&mut self, content: &'a [u8], policy: &Policy) -> Option<(KeyOf<'a>, &'a [u8])> {
+    fn key<'a>(&mut self, content: &'a [u8], tables: &Tables) -> Option<(KeyOf<'a>, &'a [u8])> {
         let next = &mut self.next[usize::from(self.last)];
-        if let Some(key) = policy.key(*next)
+        if let Some(key) = tables.key(*next)
             && let Some((start, value)) = content.split_at_checked(key.start.len())
             && same(start, &key.start)
         {
@@ -192,7 +194,7 @@ impl Order {
         let [KEY_TAG, key_len @ 0..0x80, rest @ ..] = content else { return None };
         let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
         let [VALUE_TAG, value @ ..] = rest else { return None };
-        let Some(number) = policy.number(key) else { return Some((Err(key), value)) };
+        let Some(number) = tables.number(key) else { return Some((Err(key), value)) };
         *next = number;
         self.last = number;
         Some((Ok(number), value))
@@ -265,9 +267,9 @@ impl<'a> AnyValue<'a> {
         Ok(match self.kind {
             Kind::Text => return key.judge(self.bytes),
             Kind::List => return judge_list(key, self.bytes),
-            Kind::Int => check(key.attribute, Value::Int(self.bits.cast_signed())),
-            Kind::Double => check(key.attribute, Value::Double(f64::from_bits(self.bits))),
-            Kind::Bool => check(key.attribute, Value::Bool(self.bits != 0)),
+            Kind::Int => key.rule.check(Value::Int(self.bits.cast_signed())),
+            Kind::Double => key.rule.check(Value::Double(f64::from_bits(self.bits))),
+            Kind::Bool => key.rule.check(Value::Bool(self.bits != 0)),
             Kind::Other => Err(StripReason::WrongType),
         })
     }
@@ -275,48 +277,49 @@ impl<'a> AnyValue<'a> {
 
 /// A valid list: of what kind its items are, and whether they pass.
 fn judge_list(key: &Key, content: &[u8]) -> Result<Result<(), StripReason>, Stop> {
-    let (mut items, mut all_text, mut all_members) = (0, true, true);
+    let mut texts = Some(Vec::new());
     for item in Fields::new(content) {
         let item = item?;
         if item.number != array_value::VALUES {
             return Err(Stop::Slow);
         }
-        items += 1;
         let (value, exact) = AnyValue::read(item.bytes()?, 0)?;
         if !exact {
             return Err(Stop::Slow);
         }
-        all_text &= value.kind == Kind::Text;
-        all_members &= key.has_member(value.bytes);
+        match &mut texts {
+            Some(texts) if value.kind == Kind::Text => texts.push(wire::text(value.bytes)?),
+            _ => texts = None,
+        }
     }
-    let Rule::TextList { max_items, .. } = key.attribute.rule else { return Ok(Err(StripReason::WrongType)) };
-    Ok(if !all_text {
-        Err(StripReason::WrongType)
-    } else if items > max_items {
-        Err(StripReason::TooLong)
-    } else if !all_members {
-        Err(StripReason::NotAMember)
-    } else {
-        Ok(())
-    })
+    Ok(texts.map_or(Err(StripReason::WrongType), |texts| key.rule.check(Value::TextList(&texts))))
 }
 
 impl<'a> Walk<'a> {
     /// The record's account id, if it has a valid one: it stands in for a label that must not be shown.
     fn account_id(&self, attributes: &[Attribute<'a>]) -> Result<Option<&'a str>, Stop> {
-        let Some(id) = Attribute::first_text(attributes, self.policy.account_id)? else { return Ok(None) };
+        let Some(id) = Attribute::first_text(attributes, self.tables.account_id)? else { return Ok(None) };
         Ok(contract::attribute(attr::UPSTREAM_ACCOUNT_ID).filter(|rule| check(rule, Value::Text(id)).is_ok()).map(|_| id))
+    }
+
+    /// What has to be hidden in a record or resource with these attributes.
+    pub(super) fn hidden(&self, attributes: &[Attribute<'a>]) -> Result<Hidden, Stop> {
+        self.policy.hidden(|key| match self.tables.number(key.as_bytes()) {
+            Some(number) => Attribute::first_text(attributes, Some(number)),
+            None => Ok(None),
+        })
     }
 
     /// Keeps an attribute, puts the fallback in its place, or cuts it.
     #[inline]
     pub(super) fn attribute(&mut self, attribute: &Attribute<'a>, rules: &Rules<'a, '_>) -> Result<(), Stop> {
         if let Some(number) = attribute.number
-            && let Some(key) = self.policy.key(number)
+            && let Some(key) = self.tables.key(number)
             && rules.allowed[usize::from(number)]
             && !self.is_kept(number)
             && attribute.exact
             && !attribute.has_index
+            && (rules.hidden.is_nothing() || !key.rule.hides())
             && self.allows(number, key, &attribute.value)?
         {
             self.keep(number);
@@ -349,32 +352,40 @@ impl<'a> Walk<'a> {
             // Indices into a dictionary have a meaning in profiles only.
             self.tally.strip(Place::Number, StripReason::NotAllowed);
         }
-        let judged = match attribute.number.and_then(|number| Some((number, self.policy.key(number)?))) {
-            None => Err(StripReason::UnknownKey),
-            Some((number, _)) if !rules.allowed[usize::from(number)] => Err(StripReason::WrongPlace),
-            Some((number, _)) if self.is_kept(number) => Err(StripReason::Duplicate),
-            Some((number, key)) => Ok((number, key, attribute.value.judge(key)?)),
+        let Some((number, key)) = attribute.number.and_then(|number| Some((number, self.tables.key(number)?))) else {
+            self.tally.strip(rules.place, StripReason::UnknownKey);
+            attribute.value.validate()?;
+            self.splice.cut(range);
+            return Ok(());
         };
-        match judged {
-            Ok((number, key, Ok(()))) => {
+        let outcome = if !rules.allowed[usize::from(number)] {
+            attribute.value.validate()?;
+            Outcome::Drop(StripReason::WrongPlace)
+        } else if self.is_kept(number) {
+            attribute.value.validate()?;
+            Outcome::Drop(StripReason::Duplicate)
+        } else {
+            let checked = attribute.value.judge(key)?;
+            let text = if attribute.value.kind == Kind::Text { Some(wire::text(attribute.value.bytes)?) } else { None };
+            key.rule.outcome(checked, text, rules.hidden, self.account_id(rules.attributes)?)
+        };
+        match outcome {
+            // Hidden already.
+            Outcome::Keep if attribute.exact && !attribute.has_index => self.keep(number),
+            Outcome::Keep => {
                 self.keep(number);
                 let value = self.plain_value(range.clone());
                 self.splice.replace(range, |out| write_attribute(out, rules.field, key, &value));
             }
-            Ok((number, key, Err(reason))) => {
-                self.tally.strip(rules.place, reason);
-                if let Some(text) = fallback(key.attribute, self.account_id(rules.attributes)?) {
-                    self.keep(number);
-                    let mut value = Vec::with_capacity(text.len() + 2);
-                    write::bytes_field(&mut value, any_value::STRING_VALUE, text.as_bytes());
-                    self.splice.replace(range, |out| write_attribute(out, rules.field, key, &value));
-                } else {
-                    self.splice.cut(range);
-                }
+            Outcome::Replace(reason, text) => {
+                self.tally.strip_value(rules.place, reason, number);
+                self.keep(number);
+                let mut value = Vec::with_capacity(text.len() + 2);
+                write::bytes_field(&mut value, any_value::STRING_VALUE, text.as_bytes());
+                self.splice.replace(range, |out| write_attribute(out, rules.field, key, &value));
             }
-            Err(reason) => {
-                self.tally.strip(rules.place, reason);
-                attribute.value.validate()?;
+            Outcome::Drop(reason) => {
+                self.tally.strip_value(rules.place, reason, number);
                 self.splice.cut(range);
             }
         }
@@ -400,7 +411,7 @@ impl<'a> Walk<'a> {
 
 fn write_attribute(out: &mut Vec<u8>, number: u32, key: &Key, value: &[u8]) {
     let mut content = Vec::new();
-    write::bytes_field(&mut content, key_value::KEY, key.attribute.key.as_bytes());
+    write::bytes_field(&mut content, key_value::KEY, key.rule.key.as_bytes());
     write::bytes_field(&mut content, key_value::VALUE, value);
     write::bytes_field(out, number, &content);
 }

@@ -3,15 +3,15 @@
 
 use std::ops::Range;
 
-use contract::limits::{EARLIEST_UNIX_S, LATEST_UNIX_S};
 use contract::{DropReason, Place, RecordKind, StripReason};
 use wire::otlp::{event, key_value, link, span, status};
 use wire::{Field, Fields, write};
 
 use super::attributes::{Attribute, Rules, tag};
-use super::policy::RecordPolicy;
+use super::tables::RecordTables;
 use super::{MAX_ATTRIBUTES, MAX_LINKS, Once, Part, Stop, Walk};
 use crate::reference::{DEFINED_FLAGS, MAX_LINKS as MAX_KEPT_LINKS, SPAN_KINDS, STATUS_CODES};
+use crate::times::Times;
 
 /// Around a span are the request and the two groups.
 const SPAN_DEPTH: usize = 3;
@@ -81,11 +81,10 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    fn judge(&self) -> Result<(), DropReason> {
-        let is_time = |unix_ns: u64| (EARLIEST_UNIX_S..LATEST_UNIX_S).contains(&(unix_ns / 1_000_000_000));
+    fn judge(&self, times: Times) -> Result<(), DropReason> {
         if !is_id(self.trace_id, 16) || !is_id(self.span_id, 8) {
             Err(DropReason::InvalidId)
-        } else if !is_time(self.start_unix_ns) || !is_time(self.end_unix_ns) || self.end_unix_ns < self.start_unix_ns {
+        } else if !times.contain_span(self.start_unix_ns, self.end_unix_ns) {
             Err(DropReason::InvalidTime)
         } else {
             Ok(())
@@ -100,7 +99,7 @@ impl<'a> Walk<'a> {
         others.clear();
         let head = self.read(part, &mut attributes, &mut others)?;
         self.tally.parsed();
-        let keep = match head.judge() {
+        let keep = match head.judge(self.times) {
             Ok(()) => {
                 self.tally.accepted();
                 self.judge(part, &head, &attributes, &others)?;
@@ -230,44 +229,46 @@ impl<'a> Walk<'a> {
         if attributes.len() >= MAX_ATTRIBUTES {
             return Err(Stop::Slow);
         }
-        Attribute::read(content, FIELD_DEPTH, self.policy, &mut self.order, range, attributes)
+        Attribute::read(content, FIELD_DEPTH, self.tables, &mut self.order, range, attributes)
     }
 
     /// Notes the edits of a span that stays.
     fn judge(&mut self, part: Part<'a>, head: &Head<'a>, attributes: &[Attribute<'a>], others: &[Other<'a>]) -> Result<(), Stop> {
-        let kind = Attribute::first_text(attributes, self.policy.record_kind)?.and_then(RecordKind::parse);
-        let policy = self.policy.record(kind);
-        let rules = Rules { attributes, allowed: &policy.keys, place: Place::SpanAttribute, field: span::ATTRIBUTES };
+        let kind = Attribute::first_text(attributes, self.tables.record_kind)?.and_then(RecordKind::parse);
+        let record = self.tables.record(kind);
+        let hidden = self.hidden(attributes)?;
+        let rules = Rules { attributes, allowed: &record.keys, hidden, place: Place::SpanAttribute, field: span::ATTRIBUTES };
         let frame = self.splice.open(part.range());
         let (mut others, mut kept_links) = (others.iter().peekable(), 0);
         for attribute in attributes {
             while let Some(other) = others.next_if(|other| other.range.start < attribute.start) {
-                self.other(other, policy, &mut kept_links)?;
+                self.other(other, record, &mut kept_links)?;
             }
             self.attribute(attribute, &rules)?;
         }
         for other in others {
-            self.other(other, policy, &mut kept_links)?;
+            self.other(other, record, &mut kept_links)?;
         }
         if !head.has_name
-            && let Err(reason) = policy.judge_name(b"")?
+            && let Err(reason) = record.judge_name(self.policy, b"")?
         {
             let end = part.range().end;
-            self.fall_back_name(end..end, policy.record.fallback_name, reason);
+            self.fall_back_name(end..end, record.record.fallback_name, reason);
         }
         self.splice.close(frame);
         Ok(())
     }
 
     /// Notes the edit of something besides the attributes.
-    fn other(&mut self, other: &Other<'a>, policy: &RecordPolicy, kept_links: &mut usize) -> Result<(), Stop> {
+    fn other(&mut self, other: &Other<'a>, record: &RecordTables, kept_links: &mut usize) -> Result<(), Stop> {
         let range = other.range.clone();
         match &other.what {
             What::Name(name) => {
-                if !self.recent.allows(policy.number, name, || Ok::<_, Stop>(policy.judge_name(name)?.is_ok()))?
-                    && let Err(reason) = policy.judge_name(name)?
+                let judge = || record.judge_name(self.policy, name);
+                if !self.recent.allows(record.number, name, || Ok::<_, Stop>(judge()?.is_ok()))?
+                    && let Err(reason) = judge()?
                 {
-                    self.fall_back_name(range, policy.record.fallback_name, reason);
+                    self.fall_back_name(range, record.record.fallback_name, reason);
                 }
             }
             What::Unknown => self.splice.cut(range),

@@ -1,8 +1,10 @@
 //! What was stripped and dropped in one message, counted without looking anything up.
 
+use std::collections::BTreeMap;
+
 use contract::{DropReason, Place, StripReason};
 
-use crate::Report;
+use crate::{Policy, Report};
 
 /// Counts in the order of the sets' members.
 #[derive(Debug)]
@@ -11,6 +13,8 @@ pub(super) struct Tally {
     accepted_spans: u64,
     dropped: [u64; DropReason::ALL.len()],
     stripped: [[u64; StripReason::ALL.len()]; Place::ALL.len()],
+    /// By the number of the key whose rule was broken.
+    broken_rules: BTreeMap<(Place, StripReason, u8), u64>,
 }
 
 impl Default for Tally {
@@ -20,6 +24,7 @@ impl Default for Tally {
             accepted_spans: 0,
             dropped: [0; DropReason::ALL.len()],
             stripped: [[0; StripReason::ALL.len()]; Place::ALL.len()],
+            broken_rules: BTreeMap::new(),
         }
     }
 }
@@ -45,8 +50,18 @@ impl Tally {
         self.stripped[place as usize][reason as usize] += fields;
     }
 
-    pub(super) fn into_report(self) -> Report {
-        let mut report = Report { parsed_records: self.parsed_spans, accepted_records: self.accepted_spans, ..Report::default() };
+    /// Counts a value under the key with this number.
+    pub(super) fn strip_value(&mut self, place: Place, reason: StripReason, number: u8) {
+        self.strip(place, reason);
+        *self.broken_rules.entry((place, reason, number)).or_default() += 1;
+    }
+
+    pub(super) fn into_report(self, policy: &Policy) -> Report {
+        let mut report =
+            Report { parsed_records: self.parsed_spans, accepted_records: self.accepted_spans, ..Report::under(policy) };
+        let key = |number: u8| policy.rules().get(usize::from(number)).map(|rule| rule.key.clone());
+        let broken = self.broken_rules.into_iter();
+        report.broken_rules.extend(broken.filter_map(|((place, reason, number), n)| Some(((place, reason, key(number)?), n))));
         let dropped = DropReason::ALL.iter().zip(self.dropped);
         report.dropped_records.extend(dropped.filter(|(_, spans)| *spans > 0).map(|(reason, spans)| (*reason, spans)));
         for (place, by_reason) in Place::ALL.iter().zip(self.stripped) {

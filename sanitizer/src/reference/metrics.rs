@@ -9,8 +9,11 @@ use opentelemetry_proto::tonic::metrics::v1::{
     exponential_histogram_data_point::Buckets, metric::Data, number_data_point, summary_data_point::ValueAtQuantile,
 };
 
-use super::common::{self, enumeration, is_optional_time, is_time};
-use crate::Report;
+use super::Work;
+use super::common::{self, enumeration};
+use crate::policy::Site;
+use crate::times::Times;
+use crate::{Policy, Report};
 
 /// Temporalities that OTLP defines: 0 (unspecified) to 2 (cumulative).
 const TEMPORALITIES: std::ops::RangeInclusive<i32> = 0..=2;
@@ -33,51 +36,55 @@ const MAX_QUANTILES: usize = 32;
 /// Most exemplars of a data point: one for each bucket.
 const MAX_EXEMPLARS: usize = MAX_BOUNDS + 1;
 
-pub(crate) fn metrics(request: ExportMetricsServiceRequest) -> (ExportMetricsServiceRequest, Report) {
-    let mut report = Report::default();
+pub(crate) fn metrics(
+    policy: &Policy,
+    times: Times,
+    request: ExportMetricsServiceRequest,
+) -> (ExportMetricsServiceRequest, Report) {
+    let mut work = Work::new(policy, times);
     let ExportMetricsServiceRequest { resource_metrics } = request;
-    let resource_metrics = resource_metrics.into_iter().filter_map(|group| resource_group(group, &mut report)).collect();
-    (ExportMetricsServiceRequest { resource_metrics }, report)
+    let resource_metrics = resource_metrics.into_iter().filter_map(|group| resource_group(group, &mut work)).collect();
+    (ExportMetricsServiceRequest { resource_metrics }, work.report)
 }
 
 /// `None` when no data point is left: an empty group says nothing.
-fn resource_group(group: ResourceMetrics, report: &mut Report) -> Option<ResourceMetrics> {
+fn resource_group(group: ResourceMetrics, work: &mut Work<'_>) -> Option<ResourceMetrics> {
     let ResourceMetrics { resource, scope_metrics, schema_url } = group;
-    let resource = resource.map(|r| common::resource(r, report));
-    let scope_metrics: Vec<_> = scope_metrics.into_iter().filter_map(|group| scope_group(group, report)).collect();
-    let schema_url = common::schema_url(schema_url, report);
+    let resource = resource.map(|r| common::resource(r, work));
+    let scope_metrics: Vec<_> = scope_metrics.into_iter().filter_map(|group| scope_group(group, work)).collect();
+    let schema_url = common::schema_url(schema_url, work);
     (!scope_metrics.is_empty()).then_some(ResourceMetrics { resource, scope_metrics, schema_url })
 }
 
-fn scope_group(group: ScopeMetrics, report: &mut Report) -> Option<ScopeMetrics> {
+fn scope_group(group: ScopeMetrics, work: &mut Work<'_>) -> Option<ScopeMetrics> {
     let ScopeMetrics { scope, metrics, schema_url } = group;
-    let scope = scope.map(|s| common::scope(s, report));
-    let schema_url = common::schema_url(schema_url, report);
-    let metrics: Vec<_> = metrics.into_iter().filter_map(|metric| self::metric(metric, report)).collect();
+    let scope = scope.map(|s| common::scope(s, work));
+    let schema_url = common::schema_url(schema_url, work);
+    let metrics: Vec<_> = metrics.into_iter().filter_map(|metric| self::metric(metric, work)).collect();
     (!metrics.is_empty()).then_some(ScopeMetrics { scope, metrics, schema_url })
 }
 
-fn metric(metric: Metric, report: &mut Report) -> Option<Metric> {
+fn metric(metric: Metric, work: &mut Work<'_>) -> Option<Metric> {
     let Metric { name, description, unit, metadata, data } = metric;
     // A metric without data is lost as well, and counts as one record.
     let points = data.as_ref().map_or(1, count);
     let Some(rule) = contract::otlp_metric(&name) else {
-        report.drop_records(DropReason::UnknownName, points);
+        work.report.drop_records(DropReason::UnknownName, points);
         return None;
     };
     let Some(data) = data.filter(|data| fits(rule.instrument, data)) else {
-        report.drop_records(DropReason::WrongType, points);
+        work.report.drop_records(DropReason::WrongType, points);
         return None;
     };
-    let data = self::data(data, rule, report);
+    let data = self::data(data, rule, work);
     if count(&data) == 0 {
         return None;
     }
-    report.strip_many(Place::MetricMetadata, StripReason::NotAllowed, metadata.len());
+    work.strip_many(Place::MetricMetadata, StripReason::NotAllowed, metadata.len());
     Some(Metric {
         name,
-        description: exactly(description, rule.description, Place::MetricDescription, report),
-        unit: exactly(unit, rule.unit, Place::MetricUnit, report),
+        description: exactly(description, rule.description, Place::MetricDescription, work),
+        unit: exactly(unit, rule.unit, Place::MetricUnit, work),
         metadata: Vec::new(),
         data: Some(data),
     })
@@ -104,42 +111,42 @@ fn fits(instrument: Instrument, data: &Data) -> bool {
 }
 
 /// The contract's own text, or none.
-fn exactly(text: String, allowed: &str, place: Place, report: &mut Report) -> String {
+fn exactly(text: String, allowed: &str, place: Place, work: &mut Work<'_>) -> String {
     if text.is_empty() || text == allowed {
         return text;
     }
-    report.strip(place, StripReason::NotAllowed);
+    work.strip(place, StripReason::NotAllowed);
     String::new()
 }
 
-fn data(data: Data, rule: &OtlpMetric, report: &mut Report) -> Data {
-    let number = |point, report: &mut Report| number_point(point, rule, report);
+fn data(data: Data, rule: &OtlpMetric, work: &mut Work<'_>) -> Data {
+    let number = |point, work: &mut Work<'_>| number_point(point, rule, work);
     match data {
-        Data::Gauge(Gauge { data_points }) => Data::Gauge(Gauge { data_points: common::records(data_points, report, number) }),
+        Data::Gauge(Gauge { data_points }) => Data::Gauge(Gauge { data_points: common::records(data_points, work, number) }),
         Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic }) => Data::Sum(Sum {
-            data_points: common::records(data_points, report, number),
-            aggregation_temporality: enumeration(aggregation_temporality, TEMPORALITIES, report),
+            data_points: common::records(data_points, work, number),
+            aggregation_temporality: enumeration(aggregation_temporality, TEMPORALITIES, work),
             is_monotonic,
         }),
         Data::Histogram(Histogram { data_points, aggregation_temporality }) => Data::Histogram(Histogram {
-            data_points: common::records(data_points, report, |point, report| histogram_point(point, rule, report)),
-            aggregation_temporality: enumeration(aggregation_temporality, TEMPORALITIES, report),
+            data_points: common::records(data_points, work, |point, work| histogram_point(point, rule, work)),
+            aggregation_temporality: enumeration(aggregation_temporality, TEMPORALITIES, work),
         }),
         Data::ExponentialHistogram(ExponentialHistogram { data_points, aggregation_temporality }) => {
             Data::ExponentialHistogram(ExponentialHistogram {
-                data_points: common::records(data_points, report, |point, report| exponential_point(point, rule, report)),
-                aggregation_temporality: enumeration(aggregation_temporality, TEMPORALITIES, report),
+                data_points: common::records(data_points, work, |point, work| exponential_point(point, rule, work)),
+                aggregation_temporality: enumeration(aggregation_temporality, TEMPORALITIES, work),
             })
         }
         Data::Summary(Summary { data_points }) => Data::Summary(Summary {
-            data_points: common::records(data_points, report, |point, report| summary_point(point, rule, report)),
+            data_points: common::records(data_points, work, |point, work| summary_point(point, rule, work)),
         }),
     }
 }
 
-fn number_point(point: NumberDataPoint, rule: &OtlpMetric, report: &mut Report) -> Result<NumberDataPoint, DropReason> {
+fn number_point(point: NumberDataPoint, rule: &OtlpMetric, work: &mut Work<'_>) -> Result<NumberDataPoint, DropReason> {
     let NumberDataPoint { attributes, start_time_unix_nano, time_unix_nano, exemplars, flags, value } = point;
-    check_times(start_time_unix_nano, time_unix_nano)?;
+    check_times(start_time_unix_nano, time_unix_nano, work)?;
     let valid = match value {
         Some(number_data_point::Value::AsDouble(value)) => is_value(value),
         Some(number_data_point::Value::AsInt(value)) => is_count(value),
@@ -149,16 +156,16 @@ fn number_point(point: NumberDataPoint, rule: &OtlpMetric, report: &mut Report) 
         return Err(DropReason::InvalidNumber);
     }
     Ok(NumberDataPoint {
-        attributes: self::attributes(attributes, rule, report),
+        attributes: self::attributes(attributes, rule, work),
         start_time_unix_nano,
         time_unix_nano,
-        exemplars: self::exemplars(exemplars, report),
-        flags: common::flags(flags, POINT_FLAGS, report),
+        exemplars: self::exemplars(exemplars, work),
+        flags: common::flags(flags, POINT_FLAGS, work),
         value,
     })
 }
 
-fn histogram_point(point: HistogramDataPoint, rule: &OtlpMetric, report: &mut Report) -> Result<HistogramDataPoint, DropReason> {
+fn histogram_point(point: HistogramDataPoint, rule: &OtlpMetric, work: &mut Work<'_>) -> Result<HistogramDataPoint, DropReason> {
     let HistogramDataPoint {
         attributes,
         start_time_unix_nano,
@@ -172,7 +179,7 @@ fn histogram_point(point: HistogramDataPoint, rule: &OtlpMetric, report: &mut Re
         min,
         max,
     } = point;
-    check_times(start_time_unix_nano, time_unix_nano)?;
+    check_times(start_time_unix_nano, time_unix_nano, work)?;
     let bounds_valid = explicit_bounds.len() <= MAX_BOUNDS
         && explicit_bounds.iter().all(|bound| is_value(*bound))
         && explicit_bounds.is_sorted_by(|lower, upper| lower < upper);
@@ -183,24 +190,24 @@ fn histogram_point(point: HistogramDataPoint, rule: &OtlpMetric, report: &mut Re
         return Err(DropReason::InvalidNumber);
     }
     Ok(HistogramDataPoint {
-        attributes: self::attributes(attributes, rule, report),
+        attributes: self::attributes(attributes, rule, work),
         start_time_unix_nano,
         time_unix_nano,
         count,
-        sum: optional(sum, report),
+        sum: optional(sum, work),
         bucket_counts,
         explicit_bounds,
-        exemplars: self::exemplars(exemplars, report),
-        flags: common::flags(flags, POINT_FLAGS, report),
-        min: optional(min, report),
-        max: optional(max, report),
+        exemplars: self::exemplars(exemplars, work),
+        flags: common::flags(flags, POINT_FLAGS, work),
+        min: optional(min, work),
+        max: optional(max, work),
     })
 }
 
 fn exponential_point(
     point: ExponentialHistogramDataPoint,
     rule: &OtlpMetric,
-    report: &mut Report,
+    work: &mut Work<'_>,
 ) -> Result<ExponentialHistogramDataPoint, DropReason> {
     let ExponentialHistogramDataPoint {
         attributes,
@@ -218,7 +225,7 @@ fn exponential_point(
         max,
         zero_threshold,
     } = point;
-    check_times(start_time_unix_nano, time_unix_nano)?;
+    check_times(start_time_unix_nano, time_unix_nano, work)?;
     let sides = [buckets(positive.as_ref()), buckets(negative.as_ref())];
     let counts_valid = match sides {
         [Some(positive), Some(negative)] => total(&[zero_count, positive, negative]) == Some(count),
@@ -228,19 +235,19 @@ fn exponential_point(
         return Err(DropReason::InvalidNumber);
     }
     Ok(ExponentialHistogramDataPoint {
-        attributes: self::attributes(attributes, rule, report),
+        attributes: self::attributes(attributes, rule, work),
         start_time_unix_nano,
         time_unix_nano,
         count,
-        sum: optional(sum, report),
+        sum: optional(sum, work),
         scale,
         zero_count,
         positive,
         negative,
-        flags: common::flags(flags, POINT_FLAGS, report),
-        exemplars: self::exemplars(exemplars, report),
-        min: optional(min, report),
-        max: optional(max, report),
+        flags: common::flags(flags, POINT_FLAGS, work),
+        exemplars: self::exemplars(exemplars, work),
+        min: optional(min, work),
+        max: optional(max, work),
         zero_threshold,
     })
 }
@@ -252,57 +259,57 @@ fn buckets(buckets: Option<&Buckets>) -> Option<u64> {
     if valid { total(bucket_counts) } else { None }
 }
 
-fn summary_point(point: SummaryDataPoint, rule: &OtlpMetric, report: &mut Report) -> Result<SummaryDataPoint, DropReason> {
+fn summary_point(point: SummaryDataPoint, rule: &OtlpMetric, work: &mut Work<'_>) -> Result<SummaryDataPoint, DropReason> {
     let SummaryDataPoint { attributes, start_time_unix_nano, time_unix_nano, count, sum, quantile_values, flags } = point;
-    check_times(start_time_unix_nano, time_unix_nano)?;
+    check_times(start_time_unix_nano, time_unix_nano, work)?;
     let quantiles_valid = quantile_values.len() <= MAX_QUANTILES
         && quantile_values.iter().all(|ValueAtQuantile { quantile, value }| (0.0..=1.0).contains(quantile) && is_value(*value));
     if !is_count(count) || !is_value(sum) || !quantiles_valid {
         return Err(DropReason::InvalidNumber);
     }
     Ok(SummaryDataPoint {
-        attributes: self::attributes(attributes, rule, report),
+        attributes: self::attributes(attributes, rule, work),
         start_time_unix_nano,
         time_unix_nano,
         count,
         sum,
         quantile_values,
-        flags: common::flags(flags, POINT_FLAGS, report),
+        flags: common::flags(flags, POINT_FLAGS, work),
     })
 }
 
-fn attributes(given: Vec<KeyValue>, rule: &OtlpMetric, report: &mut Report) -> Vec<KeyValue> {
-    common::attributes(given, rule.attributes, Place::DataPointAttribute, report)
+fn attributes(given: Vec<KeyValue>, rule: &OtlpMetric, work: &mut Work<'_>) -> Vec<KeyValue> {
+    common::attributes(given, Site::fixed(Place::DataPointAttribute, rule.attributes), work)
 }
 
 /// An exemplar keeps its value, its time and the trace that it is an example from.
-fn exemplars(given: Vec<Exemplar>, report: &mut Report) -> Vec<Exemplar> {
+fn exemplars(given: Vec<Exemplar>, work: &mut Work<'_>) -> Vec<Exemplar> {
     let mut kept = Vec::new();
     for exemplar in given {
         let Exemplar { filtered_attributes, time_unix_nano, span_id, trace_id, value } = exemplar;
-        report.strip_many(Place::Exemplar, StripReason::NotAllowed, filtered_attributes.len());
+        work.strip_many(Place::Exemplar, StripReason::NotAllowed, filtered_attributes.len());
         let valid = match value {
             Some(exemplar::Value::AsDouble(value)) => is_value(value),
             Some(exemplar::Value::AsInt(value)) => is_count(value),
             None => false,
         };
-        if !valid || !is_time(time_unix_nano) {
-            report.strip(Place::Exemplar, StripReason::OutOfRange);
+        if !valid || !work.times.contain(time_unix_nano) {
+            work.strip(Place::Exemplar, StripReason::OutOfRange);
             continue;
         }
         if kept.len() == MAX_EXEMPLARS {
-            report.strip(Place::Exemplar, StripReason::TooLong);
+            work.strip(Place::Exemplar, StripReason::TooLong);
             continue;
         }
-        let (trace_id, span_id) = common::trace_context(trace_id, span_id, report);
+        let (trace_id, span_id) = common::trace_context(trace_id, span_id, work);
         kept.push(Exemplar { filtered_attributes: Vec::new(), time_unix_nano, span_id, trace_id, value });
     }
     kept
 }
 
 /// The start may be unknown, which is 0.
-fn check_times(start_unix_ns: u64, unix_ns: u64) -> Result<(), DropReason> {
-    let valid = is_time(unix_ns) && is_optional_time(start_unix_ns) && start_unix_ns <= unix_ns;
+fn check_times(start_unix_ns: u64, unix_ns: u64, work: &Work<'_>) -> Result<(), DropReason> {
+    let valid = work.times.contain(unix_ns) && work.times.contain_or_unknown(start_unix_ns) && start_unix_ns <= unix_ns;
     valid.then_some(()).ok_or(DropReason::InvalidTime)
 }
 
@@ -321,10 +328,10 @@ fn total(counts: &[u64]) -> Option<u64> {
 }
 
 /// A number that a data point can do without.
-fn optional(value: Option<f64>, report: &mut Report) -> Option<f64> {
+fn optional(value: Option<f64>, work: &mut Work<'_>) -> Option<f64> {
     let kept = value.filter(|value| is_value(*value));
     if kept.is_none() && value.is_some() {
-        report.strip(Place::Number, StripReason::OutOfRange);
+        work.strip(Place::Number, StripReason::OutOfRange);
     }
     kept
 }

@@ -8,6 +8,11 @@ mod metrics;
 mod tests;
 mod traces;
 
+use contract::{Place, StripReason};
+
+use crate::times::Times;
+use crate::{Policy, Report};
+
 pub(crate) use logs::logs;
 pub(crate) use metrics::metrics;
 pub(crate) use traces::{DEFINED_FLAGS, MAX_LINKS, SPAN_KINDS, STATUS_CODES, traces};
@@ -17,9 +22,30 @@ pub(crate) use traces::{DEFINED_FLAGS, MAX_LINKS, SPAN_KINDS, STATUS_CODES, trac
 /// # Errors
 /// [`Refused::Protobuf`](crate::Refused::Protobuf) if any part of it cannot be parsed.
 #[cfg(feature = "reference")]
-pub fn protobuf(message: &[u8]) -> Result<(Vec<u8>, crate::Report), crate::Refused> {
+pub fn protobuf(policy: &Policy, now: std::time::SystemTime, message: &[u8]) -> Result<(Vec<u8>, Report), crate::Refused> {
     use prost::Message as _;
     let request = prost::Message::decode(message).map_err(|_| crate::Refused::Protobuf)?;
-    let (request, report) = traces(request);
+    let (request, report) = traces(policy, Times::until(now), request);
     Ok((request.encode_to_vec(), report))
+}
+
+/// One message at work: by which policy, at what time, and the account that is kept of it.
+struct Work<'p> {
+    policy: &'p Policy,
+    times: Times,
+    report: Report,
+}
+
+impl<'p> Work<'p> {
+    fn new(policy: &'p Policy, times: Times) -> Self {
+        Self { policy, times, report: Report::under(policy) }
+    }
+
+    fn strip(&mut self, place: Place, reason: StripReason) {
+        self.report.strip(place, reason);
+    }
+
+    fn strip_many(&mut self, place: Place, reason: StripReason, fields: usize) {
+        self.report.strip_many(place, reason, fields);
+    }
 }

@@ -1,5 +1,7 @@
 //! What is lost of logs and metrics, and for which reason. That nothing forbidden gets through is the canary's business.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use contract::{DropReason, Place, StripReason, attr};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -14,14 +16,31 @@ use opentelemetry_proto::tonic::metrics::v1::{
     ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint, exemplar,
 };
 
-use super::{logs, metrics};
-use crate::Report;
+use crate::times::Times;
+use crate::{Policy, Report};
 
 /// 2026-08-24 06:00:00 UTC.
 const NOW_NS: u64 = 1_787_551_200_000_000_000;
 const GAUGE: &str = "codex_pooler.requests_in_flight";
 const COUNTER: &str = "codex_pooler.requests";
 const HISTOGRAM: &str = "gen_ai.client.inference.duration";
+
+/// Of a message that arrives then.
+fn times() -> Times {
+    Times::until(UNIX_EPOCH + Duration::from_nanos(NOW_NS))
+}
+
+fn metrics(request: ExportMetricsServiceRequest) -> (ExportMetricsServiceRequest, Report) {
+    super::metrics(&Policy::contract(), times(), request)
+}
+
+fn logs(request: ExportLogsServiceRequest) -> (ExportLogsServiceRequest, Report) {
+    super::logs(&Policy::contract(), times(), request)
+}
+
+fn empty_report() -> Report {
+    Report::under(&Policy::contract())
+}
 
 /// What is left of a metric, and the report.
 fn metric(name: &str, data: impl Into<Option<Data>>) -> (Option<Metric>, Report) {
@@ -168,7 +187,7 @@ fn metrics_without_identity_are_dropped() {
         assert_eq!(report.dropped_records, expected.into_iter().collect(), "{name}");
     }
     let (left, report) = metric(GAUGE, empty);
-    assert_eq!((left, report), (None, Report::default()), "nothing was in it, and nothing is lost");
+    assert_eq!((left, report), (None, empty_report()), "nothing was in it, and nothing is lost");
 }
 
 /// Guarantees: what a data point can do without is stripped and counted, and the point goes on.
@@ -255,9 +274,6 @@ fn logs_are_events() {
     assert_eq!(report.stripped_total(), 5);
     for severity_text in ["INFO", "WARN2", "FATAL4"] {
         let given = LogRecord { severity_text: severity_text.to_owned(), severity_number: 24, ..event() };
-        assert_eq!(
-            sanitized(given.clone()),
-            (Some(given), Report { parsed_records: 1, accepted_records: 1, ..Report::default() })
-        );
+        assert_eq!(sanitized(given.clone()), (Some(given), Report { parsed_records: 1, accepted_records: 1, ..empty_report() }));
     }
 }

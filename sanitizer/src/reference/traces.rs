@@ -5,9 +5,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::Link};
 
-use super::common::{self, enumeration, is_id, is_time, zeroed};
-use crate::Report;
-use crate::check::check_name;
+use super::Work;
+use super::common::{self, enumeration, is_id, zeroed};
+use crate::policy::Site;
+use crate::times::Times;
+use crate::{Policy, Report};
 
 /// Bits of a span's or link's flags that OTLP defines: the W3C trace flags, and whether the parent is remote.
 pub(crate) const DEFINED_FLAGS: u32 = 0x3ff;
@@ -18,31 +20,31 @@ pub(crate) const STATUS_CODES: std::ops::RangeInclusive<i32> = 0..=2;
 /// A row has at most one link, to its client's context.
 pub(crate) const MAX_LINKS: usize = 1;
 
-pub(crate) fn traces(request: ExportTraceServiceRequest) -> (ExportTraceServiceRequest, Report) {
-    let mut report = Report::default();
+pub(crate) fn traces(policy: &Policy, times: Times, request: ExportTraceServiceRequest) -> (ExportTraceServiceRequest, Report) {
+    let mut work = Work::new(policy, times);
     let ExportTraceServiceRequest { resource_spans } = request;
-    let resource_spans = resource_spans.into_iter().filter_map(|group| resource_group(group, &mut report)).collect();
-    (ExportTraceServiceRequest { resource_spans }, report)
+    let resource_spans = resource_spans.into_iter().filter_map(|group| resource_group(group, &mut work)).collect();
+    (ExportTraceServiceRequest { resource_spans }, work.report)
 }
 
 /// `None` when no span is left: an empty group says nothing.
-fn resource_group(group: ResourceSpans, report: &mut Report) -> Option<ResourceSpans> {
+fn resource_group(group: ResourceSpans, work: &mut Work<'_>) -> Option<ResourceSpans> {
     let ResourceSpans { resource, scope_spans, schema_url } = group;
-    let resource = resource.map(|r| common::resource(r, report));
-    let scope_spans: Vec<_> = scope_spans.into_iter().filter_map(|group| scope_group(group, report)).collect();
-    let schema_url = common::schema_url(schema_url, report);
+    let resource = resource.map(|r| common::resource(r, work));
+    let scope_spans: Vec<_> = scope_spans.into_iter().filter_map(|group| scope_group(group, work)).collect();
+    let schema_url = common::schema_url(schema_url, work);
     (!scope_spans.is_empty()).then_some(ResourceSpans { resource, scope_spans, schema_url })
 }
 
-fn scope_group(group: ScopeSpans, report: &mut Report) -> Option<ScopeSpans> {
+fn scope_group(group: ScopeSpans, work: &mut Work<'_>) -> Option<ScopeSpans> {
     let ScopeSpans { scope, spans, schema_url } = group;
-    let scope = scope.map(|s| common::scope(s, report));
-    let schema_url = common::schema_url(schema_url, report);
-    let spans = common::records(spans, report, span);
+    let scope = scope.map(|s| common::scope(s, work));
+    let schema_url = common::schema_url(schema_url, work);
+    let spans = common::records(spans, work, span);
     (!spans.is_empty()).then_some(ScopeSpans { scope, spans, schema_url })
 }
 
-fn span(span: Span, report: &mut Report) -> Result<Span, DropReason> {
+fn span(span: Span, work: &mut Work<'_>) -> Result<Span, DropReason> {
     let Span {
         trace_id,
         span_id,
@@ -64,20 +66,20 @@ fn span(span: Span, report: &mut Report) -> Result<Span, DropReason> {
     if !is_id(&trace_id, 16) || !is_id(&span_id, 8) {
         return Err(DropReason::InvalidId);
     }
-    if !is_time(start_time_unix_nano) || !is_time(end_time_unix_nano) || end_time_unix_nano < start_time_unix_nano {
+    if !work.times.contain_span(start_time_unix_nano, end_time_unix_nano) {
         return Err(DropReason::InvalidTime);
     }
     let parent_span_id = if parent_span_id.is_empty() || is_id(&parent_span_id, 8) {
         parent_span_id
     } else {
-        report.strip(Place::ParentId, StripReason::NotAllowed);
+        work.strip(Place::ParentId, StripReason::NotAllowed);
         Vec::new()
     };
-    self::trace_state(&trace_state, report);
+    self::trace_state(&trace_state, work);
     for count in [dropped_attributes_count, dropped_events_count, dropped_links_count] {
-        zeroed(count, report);
+        zeroed(count, work);
     }
-    report.strip_many(Place::SpanEvent, StripReason::NotAllowed, events.len());
+    work.strip_many(Place::SpanEvent, StripReason::NotAllowed, events.len());
 
     let record = Record::of(record_kind(&attributes));
     Ok(Span {
@@ -85,40 +87,40 @@ fn span(span: Span, report: &mut Report) -> Result<Span, DropReason> {
         span_id,
         trace_state: String::new(),
         parent_span_id,
-        flags: common::flags(flags, DEFINED_FLAGS, report),
-        name: self::name(name, record, report),
-        kind: enumeration(kind, SPAN_KINDS, report),
+        flags: common::flags(flags, DEFINED_FLAGS, work),
+        name: self::name(name, record, work),
+        kind: enumeration(kind, SPAN_KINDS, work),
         start_time_unix_nano,
         end_time_unix_nano,
-        attributes: common::attributes(attributes, record.attributes, Place::SpanAttribute, report),
+        attributes: common::attributes(attributes, Site::span(record), work),
         dropped_attributes_count: 0,
         events: Vec::new(),
         dropped_events_count: 0,
-        links: self::links(links, report),
+        links: self::links(links, work),
         dropped_links_count: 0,
-        status: status.map(|s| self::status(s, report)),
+        status: status.map(|s| self::status(s, work)),
     })
 }
 
-fn name(name: String, record: &Record, report: &mut Report) -> String {
-    match check_name(record, &name) {
+fn name(name: String, record: &Record, work: &mut Work<'_>) -> String {
+    match work.policy.check_name(record, &name) {
         Ok(()) => name,
         Err(reason) => {
-            report.strip(Place::SpanName, reason);
+            work.strip(Place::SpanName, reason);
             record.fallback_name.to_owned()
         }
     }
 }
 
-fn links(links: Vec<Link>, report: &mut Report) -> Vec<Link> {
+fn links(links: Vec<Link>, work: &mut Work<'_>) -> Vec<Link> {
     let mut kept = Vec::new();
     for link in links {
         let Link { trace_id, span_id, trace_state, attributes, dropped_attributes_count, flags } = link;
-        report.strip_many(Place::SpanLink, StripReason::NotAllowed, attributes.len());
-        self::trace_state(&trace_state, report);
-        zeroed(dropped_attributes_count, report);
+        work.strip_many(Place::SpanLink, StripReason::NotAllowed, attributes.len());
+        self::trace_state(&trace_state, work);
+        zeroed(dropped_attributes_count, work);
         if kept.len() == MAX_LINKS || !is_id(&trace_id, 16) || !is_id(&span_id, 8) {
-            report.strip(Place::SpanLink, StripReason::NotAllowed);
+            work.strip(Place::SpanLink, StripReason::NotAllowed);
             continue;
         }
         kept.push(Link {
@@ -127,23 +129,23 @@ fn links(links: Vec<Link>, report: &mut Report) -> Vec<Link> {
             trace_state: String::new(),
             attributes: Vec::new(),
             dropped_attributes_count: 0,
-            flags: common::flags(flags, DEFINED_FLAGS, report),
+            flags: common::flags(flags, DEFINED_FLAGS, work),
         });
     }
     kept
 }
 
-fn status(status: Status, report: &mut Report) -> Status {
+fn status(status: Status, work: &mut Work<'_>) -> Status {
     let Status { message, code } = status;
     if !message.is_empty() {
-        report.strip(Place::StatusMessage, StripReason::NotAllowed);
+        work.strip(Place::StatusMessage, StripReason::NotAllowed);
     }
-    Status { message: String::new(), code: enumeration(code, STATUS_CODES, report) }
+    Status { message: String::new(), code: enumeration(code, STATUS_CODES, work) }
 }
 
-fn trace_state(trace_state: &str, report: &mut Report) {
+fn trace_state(trace_state: &str, work: &mut Work<'_>) {
     if !trace_state.is_empty() {
-        report.strip(Place::TraceState, StripReason::NotAllowed);
+        work.strip(Place::TraceState, StripReason::NotAllowed);
     }
 }
 

@@ -17,6 +17,11 @@ use crate::check;
 
 const ROW_ID: &str = "33ecffe2-5175-44bc-86ca-7ca871e58a48";
 const ADMITTED_NS: u64 = 1_787_544_000_000_000_000;
+/// When the messages arrive: a minute later.
+pub const NOW_NS: u64 = ADMITTED_NS + 60_000_000_000;
+
+/// Keys that the policies add.
+pub const ADDED_KEYS: &[&str] = &["k8s.namespace.name", "queue.depth", "deployment.zone", "spot.price", "spot.used"];
 
 /// Texts of every kind that the log is made of, and of every kind that has no place in it. Which is which, the rule of a key says.
 pub const TEXTS: &[&str] = &[
@@ -163,11 +168,12 @@ fn any_attribute() -> impl Strategy<Value = KeyValue> {
         key_value(generated::ATTRIBUTES[at].key, PASSING[at].get(value.index(8) % PASSING[at].len().max(1)).cloned())
     });
     let known = select(generated::ATTRIBUTES.iter().map(|a| a.key).collect::<Vec<_>>());
+    let added = (select(ADDED_KEYS), any_value()).prop_map(|(key, value)| key_value(key, Some(value)));
     let kind = select(RecordKind::TEXTS).prop_map(|kind| attribute(attr::RECORD_KIND, kind));
     let key = prop_oneof![4 => known.prop_map(str::to_owned), 1 => text(), 1 => "[a-z_.]{0,40}"];
     let any = (key, prop::option::weighted(0.95, any_value()), prop_oneof![20 => Just(0), 1 => any::<i32>()])
         .prop_map(|(key, value, key_strindex)| KeyValue { key_strindex, ..key_value(&key, value) });
-    prop_oneof![8 => passing, 2 => kind, 4 => any]
+    prop_oneof![8 => passing, 2 => kind, 4 => any, 1 => added]
 }
 
 fn attributes(most: usize) -> impl Strategy<Value = Vec<KeyValue>> {
@@ -183,7 +189,7 @@ fn id(length_bytes: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn time() -> impl Strategy<Value = u64> {
-    prop_oneof![20 => ADMITTED_NS..ADMITTED_NS + 1_000, 1 => any::<u64>()]
+    prop_oneof![20 => ADMITTED_NS..ADMITTED_NS + 1_000, 1 => any::<u64>(), 1 => NOW_NS + 3_599_999_999_990..NOW_NS + 3_600_000_000_010]
 }
 
 /// Mostly nothing, else anything.

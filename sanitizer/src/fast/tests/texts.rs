@@ -7,11 +7,10 @@ use proptest::string::string_regex;
 use regex::Regex;
 
 use super::super::automaton::Pattern;
-use super::super::policy::Policy;
 use super::super::secret::surely_harmless;
 use super::{at_least, generate};
 use crate::check::{Value, check, check_name};
-use crate::looks_secret;
+use crate::{Policy, looks_secret};
 
 /// Every pattern of the contract.
 fn patterns() -> Vec<&'static str> {
@@ -160,18 +159,19 @@ proptest! {
         text in prop_oneof![4 => select(generate::TEXTS).prop_map(str::to_owned), 1 => "[ -~]{0,40}", 1 => "\\PC{0,200}"],
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<u8>()), 0..2),
     ) {
-        let policy = Policy::get();
+        let policy = Policy::contract();
+        let tables = policy.tables();
         for bytes in [nudge(&text, &changes), text.clone().into_bytes()] {
             let text = std::str::from_utf8(&bytes);
             for attribute in generated::ATTRIBUTES {
-                let key = policy.key(policy.number(attribute.key.as_bytes()).unwrap()).unwrap();
+                let key = tables.key(tables.number(attribute.key.as_bytes()).unwrap()).unwrap();
                 match (key.judge(&bytes), text) {
                     (Ok(judged), Ok(text)) => prop_assert_eq!(judged, check(attribute, Value::Text(text)), "{}", attribute.key),
                     (judged, text) => prop_assert!(judged.is_err() && text.is_err(), "{}", attribute.key),
                 }
             }
             for record in generated::RECORDS {
-                match (policy.record(record.kind).judge_name(&bytes), text) {
+                match (tables.record(record.kind).judge_name(&policy, &bytes), text) {
                     (Ok(judged), Ok(text)) => prop_assert_eq!(judged, check_name(record, text)),
                     (judged, text) => prop_assert!(judged.is_err() && text.is_err()),
                 }

@@ -1,11 +1,11 @@
-//! The contract in the form in which it is looked up fastest, built once. Everything here may only say yes where the reference does;
+//! A policy in the form in which it is looked up fastest, built once. Everything here may only say yes where the reference does;
 //! where it does not say yes, the reference is asked.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use contract::{Attribute, Fallback, Record, RecordKind, Rule, StripReason, attr, generated};
+use contract::{Fallback, Record, RecordKind, Rule, StripReason, attr};
 use wire::otlp::key_value;
 use wire::write;
 
@@ -13,7 +13,9 @@ use super::attributes::VALUE_TAG;
 use super::automaton::{self, Pattern};
 use super::recent::{self, same};
 use super::{Stop, secret};
-use crate::check::{Value, check, check_name};
+use crate::Policy;
+use crate::check::Value;
+use crate::policy::{KeyRule, Site};
 
 /// Slots of the table of keys: a power of two, and several times the number of keys.
 const SLOTS: usize = 512;
@@ -26,12 +28,12 @@ const EMPTY: u8 = u8::MAX;
 pub(super) type Keys = [bool; 256];
 
 /// Everything that the walk looks up.
-pub(super) struct Policy {
+pub(crate) struct Tables {
     /// Open addressing: a key's number is in the first slot from its hash on that is not taken by another.
     slots: [u8; SLOTS],
     keys: Vec<Key>,
     /// By kind, in the order of [`RecordKind::ALL`]; last the one without a kind.
-    records: Vec<RecordPolicy>,
+    records: Vec<RecordTables>,
     /// What a resource may carry.
     pub(super) resource: Keys,
     /// Number of the key that says what a span records.
@@ -40,20 +42,18 @@ pub(super) struct Policy {
     pub(super) account_id: Option<u8>,
 }
 
-/// One key of the contract.
+/// One key of the policy.
 pub(super) struct Key {
-    pub(super) attribute: &'static Attribute,
+    pub(super) rule: Arc<KeyRule>,
     /// How an attribute with this key starts: the key as a field, and the value's tag.
     pub(super) start: Vec<u8>,
-    /// Whether its value is one text.
-    is_text: bool,
-    /// Whether that is one that often comes again, and takes long to judge.
+    /// Whether its value is a text that often comes again, and takes long to judge.
     is_worth_remembering: bool,
     texts: Option<Texts>,
 }
 
 /// What one kind of span may be.
-pub(super) struct RecordPolicy {
+pub(super) struct RecordTables {
     pub(super) record: &'static Record,
     /// Number under which its names are remembered.
     pub(super) number: u8,
@@ -78,16 +78,17 @@ struct Members {
     starts: Vec<usize>,
 }
 
-impl Policy {
-    pub(super) fn get() -> &'static Self {
-        static POLICY: LazyLock<Policy> = LazyLock::new(Policy::new);
-        &POLICY
+impl std::fmt::Debug for Tables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tables").finish_non_exhaustive()
     }
+}
 
-    fn new() -> Self {
+impl Tables {
+    pub(crate) fn new(policy: &Policy) -> Self {
         let mut patterns = Patterns::default();
-        let keys = generated::ATTRIBUTES.iter().map(|attribute| Key::new(attribute, &mut patterns)).collect();
-        let mut policy = Self {
+        let keys = policy.rules().iter().map(|rule| Key::new(rule, &mut patterns)).collect();
+        let mut tables = Self {
             slots: [EMPTY; SLOTS],
             keys,
             records: Vec::new(),
@@ -96,38 +97,38 @@ impl Policy {
             account_id: None,
         };
         // A key that finds no slot is taken for an unknown one; a test holds that there is none.
-        for number in 0..policy.keys.len().min(MAX_KEYS) {
-            let mut slot = hash(policy.keys[number].attribute.key.as_bytes());
-            while policy.slots[slot] != EMPTY {
+        for number in 0..tables.keys.len().min(MAX_KEYS) {
+            let mut slot = hash(tables.keys[number].rule.key.as_bytes());
+            while tables.slots[slot] != EMPTY {
                 slot = (slot + 1) % SLOTS;
             }
-            policy.slots[slot] = u8::try_from(number).unwrap_or(EMPTY);
+            tables.slots[slot] = u8::try_from(number).unwrap_or(EMPTY);
         }
-        policy.resource = policy.keys_of(generated::RESOURCE_ATTRIBUTES);
-        policy.record_kind = policy.number(attr::RECORD_KIND.as_bytes());
-        policy.account_id = policy.number(attr::UPSTREAM_ACCOUNT_ID.as_bytes());
+        tables.resource = tables.keys_at(Site::RESOURCE);
+        tables.record_kind = tables.number(attr::RECORD_KIND.as_bytes());
+        tables.account_id = tables.number(attr::UPSTREAM_ACCOUNT_ID.as_bytes());
         let kinds = RecordKind::ALL.iter().copied().map(Some).chain([None]);
-        policy.records = kinds
+        tables.records = kinds
             .map(Record::of)
             .zip((0..=recent::NAMES).rev())
             .map(|(record, number)| {
-                let names = all_names(record);
-                RecordPolicy {
+                let names = all_names(record, policy);
+                RecordTables {
                     record,
                     number,
-                    keys: policy.keys_of(record.attributes),
+                    keys: tables.keys_at(Site::span(record)),
                     name: if names.is_none() { patterns.get(record.name_pattern) } else { None },
                     names: Members::new(names.unwrap_or_default().into_iter().map(Cow::Owned)),
                 }
             })
             .collect();
-        policy
+        tables
     }
 
-    fn keys_of(&self, names: &[&str]) -> Keys {
+    fn keys_at(&self, site: Site) -> Keys {
         let mut keys = [false; 256];
-        for number in names.iter().filter_map(|name| self.number(name.as_bytes())) {
-            keys[usize::from(number)] = true;
+        for (may_stand, key) in keys.iter_mut().zip(&self.keys) {
+            *may_stand = site.allows(&key.rule);
         }
         keys
     }
@@ -139,7 +140,7 @@ impl Policy {
         loop {
             let number = self.slots[slot];
             let candidate = self.keys.get(usize::from(number))?;
-            if same(candidate.attribute.key.as_bytes(), key) {
+            if same(candidate.rule.key.as_bytes(), key) {
                 return Some(number);
             }
             slot = (slot + 1) % SLOTS;
@@ -154,7 +155,7 @@ impl Policy {
 
     /// What a span of this kind may be.
     #[inline]
-    pub(super) fn record(&self, kind: Option<RecordKind>) -> &RecordPolicy {
+    pub(super) fn record(&self, kind: Option<RecordKind>) -> &RecordTables {
         &self.records[kind.map_or(RecordKind::ALL.len(), |kind| kind as usize)]
     }
 }
@@ -168,8 +169,9 @@ fn hash(key: &[u8]) -> usize {
 }
 
 impl Key {
-    fn new(attribute: &'static Attribute, patterns: &mut Patterns) -> Self {
-        let texts = match attribute.rule {
+    fn new(rule: &Arc<KeyRule>, patterns: &mut Patterns) -> Self {
+        // What an operator demands, the policy alone judges.
+        let texts = rule.plain().and_then(|attribute| match attribute.rule {
             Rule::Text { members, pattern, max_chars } => {
                 // Of the fixed texts that stand in for a value, the key's own passes.
                 let own = [contract::OTHER, contract::ABSENT, contract::DASH]
@@ -181,42 +183,34 @@ impl Key {
                     max_bytes: max_chars,
                 })
             }
-            Rule::TextList { members, .. } => {
-                Some(Texts { members: Members::new(members.iter().copied().map(Cow::Borrowed)), pattern: None, max_bytes: 0 })
-            }
-            Rule::Int { .. } | Rule::Double { .. } | Rule::Bool => None,
-        };
-        let pattern = texts.as_ref().and_then(|texts| texts.pattern.as_deref());
+            _ => None,
+        });
+        let is_uuid = texts.as_ref().and_then(|texts| texts.pattern.as_deref()).map(Pattern::is_uuid);
         let mut start = Vec::new();
-        write::bytes_field(&mut start, key_value::KEY, attribute.key.as_bytes());
+        write::bytes_field(&mut start, key_value::KEY, rule.key.as_bytes());
         start.push(VALUE_TAG);
-        Self {
-            attribute,
-            start,
-            is_text: matches!(attribute.rule, Rule::Text { .. }),
-            is_worth_remembering: pattern.is_some_and(|pattern| !pattern.is_uuid()),
-            texts,
-        }
+        Self { rule: rule.clone(), start, is_worth_remembering: is_uuid == Some(false) || rule.plain().is_none(), texts }
+    }
+
+    /// Whether a text passes that need not be judged. It does by the contract, and nothing besides is demanded.
+    #[inline]
+    pub(super) fn surely_passes(&self, text: &[u8]) -> bool {
+        self.texts.as_ref().is_some_and(|texts| texts.surely_pass(text))
     }
 
     /// Whether a text may pass; if not, why.
     #[inline]
     pub(super) fn judge(&self, text: &[u8]) -> Result<Result<(), StripReason>, Stop> {
-        if self.is_text && self.texts.as_ref().is_some_and(|texts| texts.surely_pass(text)) {
+        if self.surely_passes(text) {
             return Ok(Ok(()));
         }
-        Ok(check(self.attribute, Value::Text(wire::text(text)?)))
+        Ok(self.rule.check(Value::Text(wire::text(text)?)))
     }
 
     /// Whether its texts often come again, and take long to judge.
     #[inline]
     pub(super) fn is_worth_remembering(&self) -> bool {
         self.is_worth_remembering
-    }
-
-    /// Whether a text is one of the members.
-    pub(super) fn has_member(&self, text: &[u8]) -> bool {
-        self.texts.as_ref().is_some_and(|texts| texts.members.contains(text))
     }
 }
 
@@ -236,10 +230,10 @@ fn surely_match(pattern: &Pattern, text: &[u8]) -> bool {
     pattern.matches(text) && (pattern.is_uuid() || secret::surely_harmless(text))
 }
 
-impl RecordPolicy {
+impl RecordTables {
     /// Whether a span may have this name; if not, why.
     #[inline]
-    pub(super) fn judge_name(&self, name: &[u8]) -> Result<Result<(), StripReason>, Stop> {
+    pub(super) fn judge_name(&self, policy: &Policy, name: &[u8]) -> Result<Result<(), StripReason>, Stop> {
         /// Far below the limit of names.
         const MAX_BYTES: usize = 128;
         if self.names.contains(name) {
@@ -248,15 +242,18 @@ impl RecordPolicy {
         if name.len() <= MAX_BYTES && self.name.as_ref().is_some_and(|pattern| surely_match(pattern, name)) {
             return Ok(Ok(()));
         }
-        Ok(check_name(self.record, wire::text(name)?))
+        Ok(policy.check_name(self.record, wire::text(name)?))
     }
 }
 
 /// All names that a record's spans may have, if they are few. The reference's check has the last word on each.
-fn all_names(record: &'static Record) -> Option<Vec<String>> {
+fn all_names(record: &'static Record, policy: &Policy) -> Option<Vec<String>> {
     let mut names = automaton::all_matches(record.name_pattern)?;
     names.push(record.fallback_name.to_owned());
-    names.retain(|name| check_name(record, name).is_ok());
+    if record.kind.is_none() {
+        names.extend(policy.internal_span_names().iter().cloned());
+    }
+    names.retain(|name| policy.check_name(record, name).is_ok());
     Some(names)
 }
 
@@ -294,39 +291,50 @@ impl Patterns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contract::generated;
 
     /// Guarantees: every key of the contract is found, and nothing else is found.
     #[test]
     fn every_key_is_found() {
-        let policy = Policy::get();
-        for (number, attribute) in generated::ATTRIBUTES.iter().enumerate() {
-            let found = policy.number(attribute.key.as_bytes()).expect("a key of the contract");
-            assert_eq!(usize::from(found), number);
+        let policy = Policy::contract();
+        let tables = policy.tables();
+        for attribute in generated::ATTRIBUTES {
+            let found =
+                tables.number(attribute.key.as_bytes()).and_then(|number| tables.key(number)).expect("a key of the contract");
+            assert_eq!(&*found.rule.key, attribute.key);
             for end in 0..attribute.key.len() {
                 let shorter = &attribute.key[..end];
-                assert_eq!(policy.number(shorter.as_bytes()).is_some(), contract::attribute(shorter).is_some());
+                assert_eq!(tables.number(shorter.as_bytes()).is_some(), contract::attribute(shorter).is_some());
             }
         }
-        assert_eq!(policy.number(b""), None);
+        assert_eq!(tables.number(b""), None);
     }
 
     /// Guarantees: no look-up takes long, whatever the key: between two empty slots are few others.
     #[test]
     fn no_look_up_takes_long() {
-        let slots = Policy::get().slots;
+        let slots = Policy::contract().tables().slots;
         let longest = slots.repeat(2).split(|slot| *slot == EMPTY).map(<[u8]>::len).max();
         assert!(longest <= Some(8), "{longest:?}");
+    }
+
+    /// Guarantees: there are numbers for every key that a policy can have.
+    #[test]
+    fn every_key_has_a_number() {
+        assert!(generated::ATTRIBUTES.len() + crate::MAX_ADDED_ATTRIBUTES <= MAX_KEYS);
     }
 
     /// Guarantees: every pattern of the contract has a fast form.
     #[test]
     fn every_pattern_is_built() {
-        for key in &Policy::get().keys {
-            if let Rule::Text { pattern: Some(_), .. } = key.attribute.rule {
-                assert!(key.texts.as_ref().is_some_and(|texts| texts.pattern.is_some()), "{}", key.attribute.key);
+        let policy = Policy::contract();
+        for key in &policy.tables().keys {
+            let attribute = contract::attribute(&key.rule.key).expect("a key of the contract");
+            if let Rule::Text { pattern: Some(_), .. } = attribute.rule {
+                assert!(key.texts.as_ref().is_some_and(|texts| texts.pattern.is_some()), "{}", attribute.key);
             }
         }
-        for record in &Policy::get().records {
+        for record in &policy.tables().records {
             assert!(record.name.is_some() || !record.names.texts.is_empty(), "{}", record.record.fallback_name);
         }
     }
