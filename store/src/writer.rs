@@ -443,4 +443,25 @@ mod tests {
         assert_eq!((trace.row.map(|row| row.span), trace.others.len()), (Some(busy.span()), 1));
         assert!(!Writer::more_to_sweep(writer.sweep_step().unwrap()));
     }
+
+    /// Guarantees: a trace says by which policy its last message was judged, a row that was stored before there was such a column by none, and the
+    /// message itself says nothing of it.
+    #[test]
+    fn the_policy_is_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut writer, reader) = writer(&folder, Duration::ZERO);
+        let (one, other) = (Row::numbered(1), Row::numbered(2));
+        put_all(&mut writer, vec![one.span(), one.attempt(1, AttemptStatus::Succeeded), other.span()]);
+        let versions = |writer: &Writer| -> Vec<Option<String>> {
+            let mut select = writer.connection.prepare("SELECT policy_version FROM traces ORDER BY trace_id").unwrap();
+            select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        let contract = Some(sanitizer::Policy::contract().version().to_owned());
+        assert_eq!(versions(&writer), [contract.clone(), contract.clone()]);
+        writer.connection.execute("UPDATE traces SET policy_version = NULL", []).unwrap();
+        put_all(&mut writer, vec![other.attempt(1, AttemptStatus::Succeeded)]);
+        assert_eq!(versions(&writer), [None, contract]);
+        let row = reader.trace(one.id, Instant::now() + Duration::from_secs(30)).unwrap().unwrap().row;
+        assert_eq!(row.map(|row| row.span), Some(one.span()));
+    }
 }
