@@ -1,10 +1,11 @@
 //! The filters of the request log: each one's variable, its condition in TraceQL, and its matcher in PromQL where the metrics have the label.
 
 use contract::generated::metrics;
-use contract::{RequestStatus, attr, display};
+use contract::{Metric, RequestStatus, attr, display};
 use serde_json::{Value, json};
 
 use crate::grafana;
+use crate::promql::label;
 
 /// Cursor that lies after every row: the newest page.
 pub const NEWEST: &str = "9999999999999";
@@ -73,17 +74,24 @@ impl Filter {
     }
 
     /// The matcher on the request metrics, if they have the label. Grafana escapes the values itself.
-    pub const fn promql(self) -> Option<&'static str> {
-        match self {
-            Self::Pool => Some(r#"pool=~"$pool""#),
-            Self::Status => Some(r#"status=~"$status""#),
-            Self::Model => Some(r#"model=~"(?i).*$model.*""#),
-            Self::Account | Self::ApiKey | Self::Id | Self::Before => None,
-        }
+    pub fn promql(self) -> Option<String> {
+        let (key, pattern) = match self {
+            Self::Pool => (attr::POOL_SLUG, "$pool"),
+            Self::Status => (attr::REQUEST_STATUS, "$status"),
+            Self::Model => (attr::REQUEST_MODEL, "(?i).*$model.*"),
+            // Of the attempts and of the information about accounts, not of the requests.
+            Self::Account => (attr::UPSTREAM_ACCOUNT_LABEL, "$account"),
+            Self::ApiKey | Self::Id | Self::Before => return None,
+        };
+        Some(format!(r#"{}=~"{pattern}""#, label(key)))
     }
 
     /// The variable.
     pub fn variable(self) -> Value {
+        let (pool, account, model) = (label(attr::POOL_SLUG), label(attr::UPSTREAM_ACCOUNT_LABEL), label(attr::REQUEST_MODEL));
+        let narrowed = |metric: &Metric, label: &str| {
+            grafana::label_values(&format!(r#"label_values({}{{{pool}=~"$pool"}}, {label})"#, metric.name), ".*")
+        };
         let variable = match self {
             Self::Pool => {
                 // Rows that came late, and Pools without any traffic, are in one of these only.
@@ -94,16 +102,10 @@ impl Filter {
                 ]
                 .map(|metric| metric.name)
                 .join("|");
-                grafana::label_values(&format!(r#"label_values({{__name__=~"{names}"}}, pool)"#))
+                grafana::label_values(&format!(r#"label_values({{__name__=~"{names}"}}, {pool})"#), ".*")
             }
-            Self::Account => grafana::label_values(&format!(
-                r#"label_values({}{{pool=~"$pool"}}, account)"#,
-                metrics::CODEX_POOLER_ACCOUNT_INFO.name
-            )),
-            Self::Model => grafana::label_values(&format!(
-                r#"label_values({}{{pool=~"$pool"}}, model)"#,
-                metrics::CODEX_POOLER_REQUESTS_TOTAL.name
-            )),
+            Self::Account => narrowed(&metrics::CODEX_POOLER_ACCOUNT_INFO, account),
+            Self::Model => narrowed(&metrics::CODEX_POOLER_REQUESTS_TOTAL, model),
             Self::Status => grafana::choice(
                 RequestStatus::ALL
                     .iter()
@@ -126,4 +128,15 @@ impl Filter {
         };
         grafana::merge(variable, json!({"name": self.name(), "label": self.title(), "description": description}))
     }
+}
+
+/// The matchers of the filters that the metrics have, and further ones.
+pub fn matchers(filters: &[Filter], further: &[String]) -> Vec<String> {
+    filters.iter().filter_map(|filter| filter.promql()).chain(further.iter().cloned()).collect()
+}
+
+/// A description that ends with the filters that the panel does not apply, of those that the dashboard has.
+pub fn described(text: &str, applied: &[Filter], present: &[Filter]) -> String {
+    let ignored: Vec<&str> = present.iter().filter(|filter| !applied.contains(filter)).map(|filter| filter.title()).collect();
+    if ignored.is_empty() { text.to_owned() } else { format!("{text}\n\nIgnores the filters: {}.", ignored.join(", ")) }
 }

@@ -2,9 +2,10 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "tests fail by panicking, their helpers too")]
 
+mod boards;
 mod collector_config;
-mod dashboard;
 mod promql;
+mod request_dashboards;
 mod rules;
 
 use std::path::{Path, PathBuf};

@@ -7,7 +7,10 @@ use contract::{Instrument, Metric};
 use regex::Regex;
 
 /// Functions and keywords that our expressions use. Any other word must be a metric, a recorded series or a label.
-const WORDS: &[&str] = &["and", "by", "histogram_quantile", "increase", "label_values", "or", "rate", "sum", "vector"];
+const WORDS: &[&str] =
+    &["and", "by", "count", "histogram_quantile", "increase", "label_values", "max", "or", "rate", "sum", "time", "vector"];
+/// Labels that Prometheus gives to everything that it scrapes.
+const SCRAPED: &[&str] = &["instance", "job"];
 
 /// Fails if the expression names a metric or label that the contract does not have, or a recorded series that is not in `recorded`.
 pub fn check(expr: &str, recorded: &[&str]) {
@@ -28,10 +31,13 @@ pub fn check(expr: &str, recorded: &[&str]) {
         assert!(!names.is_empty(), "a selector without a metric: {expr}");
         for name in &names {
             let metric = metric(name).unwrap_or_else(|| panic!("{name} is not a metric of the contract: {expr}"));
-            for (label, _) in matchers.iter().filter(|m| m.0 != "__name__" && !m.0.starts_with("__")) {
-                assert!(metric.labels.contains(&label.as_str()), "{name} has no label {label}: {expr}");
+            for (label, _) in matchers.iter().filter(|m| m.0 != "__name__") {
+                assert!(
+                    metric.labels.contains(&label.as_str()) || SCRAPED.contains(&label.as_str()),
+                    "{name} has no label {label}: {expr}"
+                );
             }
-            labels.extend(metric.labels.iter().copied());
+            labels.extend(metric.labels.iter().chain(SCRAPED).copied());
             labels.extend((metric.instrument == Instrument::Histogram).then_some("le"));
         }
         rest = rest.replace(&found[0], "");
@@ -41,7 +47,11 @@ pub fn check(expr: &str, recorded: &[&str]) {
         labels.insert("pool");
     }
     rest = pattern(r#""[^"]*"|\[[^\]]*\]|\$[a-z_]+"#).replace_all(&rest, "").into_owned();
-    for word in pattern(r"[A-Za-z_:][A-Za-z0-9_:]*").find_iter(&rest).map(|m| m.as_str()) {
+    let words: Vec<&str> = pattern(r"[A-Za-z_:][A-Za-z0-9_:]*").find_iter(&rest).map(|m| m.as_str()).collect();
+    // Metrics without a selector.
+    let (bare, words): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| metric(word).is_some());
+    labels.extend(bare.into_iter().filter_map(metric).flat_map(|metric| metric.labels.iter().chain(SCRAPED).copied()));
+    for word in words {
         let known = WORDS.contains(&word) || labels.contains(word) || recorded.contains(&word);
         assert!(known, "{word:?} is neither a label of the metrics here, nor recorded, nor a word of PromQL: {expr}");
     }

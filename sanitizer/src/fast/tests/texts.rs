@@ -142,8 +142,7 @@ proptest! {
 #[test]
 fn honest_texts_need_no_second_look() {
     for text in generate::TEXTS.iter().take_while(|text| !text.is_empty()) {
-        // A time of day has two colons, as addresses have.
-        assert_eq!(surely_harmless(text.as_bytes()), !text.contains("06:00:00"), "{text}");
+        assert!(surely_harmless(text.as_bytes()), "{text}");
     }
     for route in contract::Route::TEXTS {
         assert!(surely_harmless(route.as_bytes()), "{route}");

@@ -1,0 +1,273 @@
+//! Alerts on what happens to requests. Rejections, clients that left and the caller's own mistakes are in no failure ratio; where they say
+//! something, they have an alert of their own.
+
+use contract::generated::metrics;
+use contract::{Metric, Outcome, RequestStatus, UsageStatus};
+
+use super::query::{CLIENT_CODES, PROVIDER_CODES, QUOTA_CODES, ROUTING_CODES, STREAM_CODES, any_of, counted, rise, select};
+use super::recorded::{account_attempts, account_failures, counted_requests, duration_p95, failures};
+use super::thresholds::{self, BURN_AT_LEAST, BURN_RATES, BurnRate, ERROR_BUDGET, Threshold};
+use super::{Alert, Dashboard, Rule};
+
+const REQUESTS: &Metric = &metrics::CODEX_POOLER_REQUESTS_TOTAL;
+
+/// Every alert on requests.
+pub fn all() -> Vec<Rule> {
+    let single = [
+        account_failing(),
+        no_success(),
+        quota_exhausted(),
+        rejections_jump(),
+        latency_high(),
+        share_of_codes(&thresholds::STREAMS_INTERRUPTED, STREAM_CODES, "end before they are complete", "broke off upstream"),
+        share_of_codes(&thresholds::CLIENTS_LEAVING, CLIENT_CODES, "are left by their clients", "ended because the client went away"),
+        usage_unknown(),
+        request_stuck(),
+        heartbeat_lost(),
+        late_rows_only(),
+    ];
+    BURN_RATES.iter().map(budget_burn).chain(single).map(Rule::Alert).collect()
+}
+
+/// An alert with the numbers of the table, on the Pool of its series.
+fn alert(threshold: &Threshold, expr: String, summary: &str, description: &str, dashboard: Dashboard, filters: &str) -> Alert {
+    Alert {
+        name: threshold.alert,
+        expr,
+        pending: threshold.pending,
+        severity: threshold.severity,
+        labels: Vec::new(),
+        why: threshold.why,
+        summary: summary.to_owned(),
+        description: description.to_owned(),
+        dashboard,
+        filters: format!("var-pool={{{{ $labels.pool | urlquery }}}}{filters}"),
+    }
+}
+
+fn budget_burn(burn: &BurnRate) -> Alert {
+    let BurnRate { long, short, factor, pending, severity, why } = *burn;
+    let over = |window| format!("{} > {factor} * {ERROR_BUDGET}", failures(window));
+    Alert {
+        name: "CodexPoolerErrorBudgetBurn",
+        expr: format!("{}\n  and\n{}\n  and\n{} >= {BURN_AT_LEAST}", over(long), over(short), counted_requests(long)),
+        pending,
+        severity,
+        labels: vec![("long_window", long), ("short_window", short)],
+        why,
+        summary: "Requests of Pool {{ $labels.pool }} fail.".to_owned(),
+        description: format!(
+            "{{{{ $value | humanizePercentage }}}} of the requests of Pool {{{{ $labels.pool }}}} failed in the last {long}, and it goes on: the error budget burns at more than {factor} times the rate that the objective allows."
+        ),
+        dashboard: Dashboard::Overview,
+        filters: format!("var-pool={{{{ $labels.pool | urlquery }}}}&from=now-{long}&to=now"),
+    }
+}
+
+fn account_failing() -> Alert {
+    let threshold = &thresholds::ACCOUNT_FAILING;
+    let Threshold { limit, at_least, window, .. } = *threshold;
+    let ratio = account_failures();
+    alert(
+        threshold,
+        // The account itself is over the limit, so one under the lower limit is another one.
+        format!(
+            "{ratio} > {limit}\n  and\n{} >= {at_least}\n  and on (pool)\n{ratio} < {}",
+            account_attempts(),
+            thresholds::ACCOUNT_HEALTHY
+        ),
+        "Upstream account {{ $labels.account }} of Pool {{ $labels.pool }} fails, others serve.",
+        &format!(
+            "{{{{ $value | humanizePercentage }}}} of the attempts on account {{{{ $labels.account }}}} failed in the last {window}, while another account of Pool {{{{ $labels.pool }}}} serves."
+        ),
+        Dashboard::Accounts,
+        "&var-account={{ $labels.account | urlquery }}&from=now-3h&to=now",
+    )
+}
+
+fn no_success() -> Alert {
+    let threshold = &thresholds::NO_SUCCESS;
+    let Threshold { limit, at_least, window, .. } = *threshold;
+    // Refused for want of an account or of quota, or failed for want of a provider: the caller did nothing wrong.
+    let codes = any_of([ROUTING_CODES, QUOTA_CODES, PROVIDER_CODES].concat().iter());
+    let increase = |matchers: &str| format!("increase({}[{window}])", select(REQUESTS, matchers));
+    alert(
+        threshold,
+        format!(
+            "sum by (pool) ({} or {}) >= {at_least}\n  unless\n{} > {limit}",
+            increase(&format!("outcome=\"{}\"", Outcome::Bad)),
+            increase(&format!("error_code=~\"{codes}\"")),
+            rise("pool", REQUESTS, &format!("outcome=\"{}\"", Outcome::Good), window),
+        ),
+        "Pool {{ $labels.pool }} serves nothing.",
+        &format!(
+            "About {{{{ $value | printf \"%.0f\" }}}} requests of Pool {{{{ $labels.pool }}}} could not be served in the last {window}, and not one succeeded."
+        ),
+        Dashboard::RequestLogs,
+        "&from=now-30m&to=now",
+    )
+}
+
+fn quota_exhausted() -> Alert {
+    let threshold = &thresholds::QUOTA_EXHAUSTED;
+    let Threshold { limit, at_least, window, .. } = *threshold;
+    let exhausted = rise("pool", REQUESTS, &format!("error_code=~\"{}\"", any_of(QUOTA_CODES)), window);
+    alert(
+        threshold,
+        format!("{exhausted} / {} > {limit}\n  and\n{exhausted} >= {at_least}", rise("pool", REQUESTS, "", window)),
+        "Pool {{ $labels.pool }} has no quota left.",
+        &format!(
+            "{{{{ $value | humanizePercentage }}}} of the requests of Pool {{{{ $labels.pool }}}} ended for want of quota in the last {window}."
+        ),
+        Dashboard::Accounts,
+        "&from=now-6h&to=now",
+    )
+}
+
+fn rejections_jump() -> Alert {
+    let threshold = &thresholds::REJECTIONS_JUMP;
+    let Threshold { limit, at_least, window, .. } = *threshold;
+    // Quota has an alert of its own.
+    let rejected =
+        select(REQUESTS, &format!("status=\"{}\",error_code!~\"{}\"", RequestStatus::Rejected, any_of(QUOTA_CODES)));
+    let by = "sum by (pool, error_code)";
+    alert(
+        threshold,
+        // `unless`, so that a code without a yesterday is a jump, too.
+        format!(
+            "{by} (increase({rejected}[{window}])) >= {at_least}\n  unless\n{by} (rate({rejected}[{window}])) <= {limit} * {by} (rate({rejected}[1d] offset {window}))"
+        ),
+        "Pool {{ $labels.pool }} rejects many requests with {{ $labels.error_code }}.",
+        &format!(
+            "Pool {{{{ $labels.pool }}}} rejected about {{{{ $value | printf \"%.0f\" }}}} requests with {{{{ $labels.error_code }}}} in the last {window}, more than {limit} times as many as on average in the day before."
+        ),
+        Dashboard::RequestLogs,
+        &format!("&var-status={}&from=now-1h&to=now", RequestStatus::Rejected),
+    )
+}
+
+fn latency_high() -> Alert {
+    let threshold = &thresholds::LATENCY_HIGH;
+    let Threshold { limit, at_least, window, .. } = *threshold;
+    alert(
+        threshold,
+        format!(
+            "{} > {limit}\n  and\nsum by (pool) (increase({}_count{{{}}}[{window}])) >= {at_least}",
+            duration_p95(),
+            metrics::CODEX_POOLER_REQUEST_DURATION_SECONDS.name,
+            counted()
+        ),
+        "Requests of Pool {{ $labels.pool }} are slow.",
+        "One request in twenty of Pool {{ $labels.pool }} takes longer than {{ $value | humanizeDuration }}.",
+        Dashboard::Overview,
+        "&from=now-3h&to=now",
+    )
+}
+
+/// The share of these codes in all that was admitted.
+fn share_of_codes(threshold: &Threshold, codes: &[&str], what: &str, how: &str) -> Alert {
+    let Threshold { limit, at_least, window, .. } = *threshold;
+    let these = rise("pool", REQUESTS, &format!("error_code=~\"{}\"", any_of(codes)), window);
+    let admitted = rise("pool", REQUESTS, &format!("status!=\"{}\"", RequestStatus::Rejected), window);
+    alert(
+        threshold,
+        format!("{these} / {admitted} > {limit}\n  and\n{admitted} >= {at_least}"),
+        &format!("Streams of Pool {{{{ $labels.pool }}}} {what}."),
+        &format!(
+            "{{{{ $value | humanizePercentage }}}} of the admitted requests of Pool {{{{ $labels.pool }}}} {how} in the last {window}."
+        ),
+        Dashboard::RequestLogs,
+        "&from=now-1h&to=now",
+    )
+}
+
+fn usage_unknown() -> Alert {
+    let threshold = &thresholds::USAGE_UNKNOWN;
+    let Threshold { limit, at_least, window, .. } = *threshold;
+    let settled = |statuses: &str| {
+        rise("pool", &metrics::CODEX_POOLER_SETTLEMENTS_TOTAL, &format!("usage_status=~\"{statuses}\""), window)
+    };
+    let (unknown, known) = (UsageStatus::UsageUnknown, UsageStatus::UsageKnown);
+    let all = settled(&format!("{known}|{unknown}"));
+    alert(
+        threshold,
+        format!("{} / {all} > {limit}\n  and\n{all} >= {at_least}", settled(unknown.as_str())),
+        "Pool {{ $labels.pool }} does not know what its requests used.",
+        &format!(
+            "{{{{ $value | humanizePercentage }}}} of the settled requests of Pool {{{{ $labels.pool }}}} have no usage in the last {window}: tokens and costs are too low."
+        ),
+        Dashboard::Overview,
+        "&from=now-6h&to=now",
+    )
+}
+
+fn request_stuck() -> Alert {
+    let threshold = &thresholds::REQUEST_STUCK;
+    alert(
+        threshold,
+        format!("{} > {}", metrics::CODEX_POOLER_REQUESTS_IN_FLIGHT_OLDEST_AGE_SECONDS.name, threshold.limit),
+        "A request of Pool {{ $labels.pool }} does not end.",
+        "The oldest open request of Pool {{ $labels.pool }} is {{ $value | humanizeDuration }} old, and its process still answers for it.",
+        Dashboard::RequestLogs,
+        &format!("&var-status={}&from=now-6h&to=now", RequestStatus::InProgress),
+    )
+}
+
+fn heartbeat_lost() -> Alert {
+    let threshold = &thresholds::HEARTBEAT_LOST;
+    let Threshold { limit, window, .. } = *threshold;
+    let lost = metrics::CODEX_POOLER_REQUESTS_WITHOUT_HEARTBEAT.name;
+    alert(
+        threshold,
+        format!("{lost} > {limit}\n  unless\n{lost} <= {lost} offset {window}"),
+        "Open requests of Pool {{ $labels.pool }} have lost their heartbeat.",
+        &format!(
+            "{{{{ $value }}}} open requests of Pool {{{{ $labels.pool }}}} have no heartbeat, more than there were {window} ago: the process that served them has ended, or its telemetry does not arrive."
+        ),
+        Dashboard::RequestLogs,
+        &format!("&var-status={}&from=now-6h&to=now", RequestStatus::InProgress),
+    )
+}
+
+fn late_rows_only() -> Alert {
+    let threshold = &thresholds::LATE_ROWS_ONLY;
+    let Threshold { limit, at_least, window, .. } = *threshold;
+    alert(
+        threshold,
+        format!(
+            "{} >= {at_least}\n  unless\n{} > {limit}",
+            rise("pool", &metrics::CODEX_POOLER_LATE_ROWS_TOTAL, "", window),
+            rise("pool", REQUESTS, "", window)
+        ),
+        "Rows of Pool {{ $labels.pool }} arrive late only.",
+        &format!(
+            "About {{{{ $value | printf \"%.0f\" }}}} rows of Pool {{{{ $labels.pool }}}} arrived in the last {window} more than ten minutes after their end, and none in time. They are in the log, not in the graphs."
+        ),
+        Dashboard::Pipeline,
+        "&from=now-3h&to=now",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{Rule, attr, outcome};
+
+    use super::*;
+
+    /// Guarantees: every error code that a rule waits for is one that the contract lets through; a code that never comes would never fire.
+    #[test]
+    fn codes_are_in_the_contract() {
+        let Some(Rule::Text { members, .. }) = contract::attribute(attr::ERROR_CODE).map(|a| &a.rule) else {
+            panic!("error codes have a rule for texts");
+        };
+        for code in [ROUTING_CODES, QUOTA_CODES, PROVIDER_CODES, STREAM_CODES, CLIENT_CODES].concat() {
+            assert!(members.contains(&code), "{code}");
+        }
+    }
+
+    /// Guarantees: the provider's and the upstream quota's codes, which NoSuccess looks for besides bad outcomes, are in no failure ratio.
+    #[test]
+    fn provider_codes_are_neutral() {
+        assert!(PROVIDER_CODES.iter().all(|code| outcome::HEALTH_NEUTRAL_CODES.contains(code)));
+    }
+}

@@ -1,0 +1,342 @@
+//! Every family of secrets, seen and not mistaken; the glance against the detectors; texts that must pass, taken from where they are written.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+
+use super::{glance, looks_secret, surely_harmless, thorough};
+
+/// Published examples, documentation addresses, test numbers and made-up digits. Keys are put together from two parts, so that no scanner of a
+/// repository takes them for real ones.
+const SECRETS: &[[&str; 2]] = &[
+    // The pooler's own keys: more than the public prefix.
+    ["sk-cxp-1b158839f8aa", "-0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"],
+    ["sk-cxp-1b158839f8aa", "-x"],
+    ["sk-cxp-1b158839f8aa", ".x"],
+    ["sk-cxp-1b158839f8aa", ":x"],
+    ["SK-CXP-1B158839F8AA", "-ABC"],
+    ["key sk-cxp-1b158839f8aa", "_secret"],
+    // Other vendors'.
+    ["sk-", "proj-abcdefghijklmnop1234"],
+    ["sk-", "ant-api03-abcdefghijklmnop"],
+    ["user_sk-", "proj-abcdefghijklmnop1234"],
+    ["sk_live_", "0123456789abcdefghijABCD"],
+    ["pk_live_", "0123456789abcdefghijABCD"],
+    ["rk_live_", "0123456789abcdefghijABCD"],
+    ["hf_", "abcdefghijklmnopqrstuvwxyzABCDEFGH"],
+    ["ghp_", "0123456789abcdefghijABCDEFGHIJ"],
+    ["token_ghp_", "0123456789abcdefghijABCDEFGHIJ"],
+    ["ghp_", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],
+    ["github_pat_", "0123456789abcdefghij_ABCDEFGHIJ"],
+    ["glpat-", "abcdefghijklmnop1234"],
+    ["xoxb-", "123456789012-abcdef"],
+    ["AIza", "SyA0123456789abcdefghijklmnopqrstuv"],
+    ["AKIA", "IOSFODNN7EXAMPLE"],
+    ["x_AKIA", "IOSFODNN7EXAMPLE"],
+    ["ASIA", "IOSFODNN7EXAMPLE"],
+    ["wJalrXUtnFEMI/K7MDENG/", "bPxRfiCYEXAMPLEKEY"],
+    ["npm_", "0123456789abcdefghijABCDEFGHIJ012345"],
+    ["pypi-", "AgEIcHlwaS5vcmcCJDAw"],
+    ["dop_v1_", "0123456789abcdef0123456789abcdef"],
+    ["SG.", "0123456789abcdefghijAB.0123456789abcdefghijABCDEFGH"],
+    ["ya29.", "a0AfH6SMB0123456789"],
+    ["shpat_", "0123456789abcdef0123456789abcdef"],
+    ["hvs.", "CAESIJ0123456789abcdefgh"],
+    ["AGE-SECRET-KEY-1", "QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ"],
+    ["hooks.slack.com", "/services/T00000000/B00000000/XXXXXXXX"],
+    ["12345678:", "AAabcdefghijklmnopqrstuvwxyz0123456"],
+    // Authorization, JWT (RFC 7519, section 3.1; the head alone with white space in it), PEM.
+    ["Bearer ", "abcdefgh1234"],
+    ["Bearer:", "abcdefgh12345678"],
+    ["BEARER\u{a0}", "abcdefgh12345678"],
+    ["Basic ", "dXNlcjpwYXNzd29yZA=="],
+    ["basic ", "dXNlcjpwYXNzd29yZDE"],
+    ["eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9", ".eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODB9.sig"],
+    ["ewogImFsZyI6ICJub25lIgp9", ".eyJpc3MiOiJqb2UifQ."],
+    ["-----", "BEGIN"],
+    ["-----", "BEGIN RSA PRIVATE KEY-----"],
+    // E-mail addresses and URLs.
+    ["alice", "@example.com"],
+    ["alice%40", "example.com"],
+    ["alice＠", "example.com"],
+    ["alice\\u0040", "example.com"],
+    ["alice&#64;", "example.com"],
+    ["alice&commat;", "example.com"],
+    ["josé@", "exämple.example"],
+    ["postgres://", "db.example/x"],
+    ["HTTPS://", "example.com"],
+    // IPv4 (RFC 5737), IPv6 (RFC 3849).
+    ["192.0.2.7", ""],
+    ["192.0.2.7:8080", ""],
+    ["seat (192.0.2.7)", ""],
+    ["1.192.0.2.7", ""],
+    ["1.10.20.30.40", ""],
+    ["192.168.001.010", ""],
+    ["v192.0.2.7x", ""],
+    ["192-168-1-10", ""],
+    ["ip-10-0-0-12.internal", ""],
+    ["ec2-198-51-100-7", ""],
+    ["ip-5-6-7-8", ""],
+    ["192。0。2。7", ""],
+    ["192.0.２.7", ""],
+    ["seat (2001:db8::1)", ""],
+    ["[2001:db8::1]:443", ""],
+    ["::1", ""],
+    ["fe80::", ""],
+    ["IPv6:2001:db8::1", ""],
+    ["2001:0db8:0000:0000:0000:0000:0000:0001", ""],
+    ["::ffff:192.0.2.7", ""],
+    // Card numbers: the test numbers that issuers publish.
+    ["4111 1111", " 1111 1111"],
+    ["4111-1111", "-1111-1111"],
+    ["4111.1111", ".1111.1111"],
+    ["4111/1111", "/1111/1111"],
+    ["4111_1111", "_1111_1111"],
+    ["4111\u{a0}1111", "\u{a0}1111\u{a0}1111"],
+    ["4111–1111", "–1111–1111"],
+    ["４１１１１１１１", "１１１１１１１１"],
+    ["41111111", "11111111"],
+    ["3782 822463", " 10005"],
+    ["5555555555", "554444"],
+    ["7 4111 1111", " 1111 1111 12/30"],
+    ["12304111111111", "111111"],
+    ["4222222", "222222"],
+    // Long random strings; SHA-256 of `test`, a sequence, RFC 4648 alphabets.
+    ["9f86d081884c7d659a2feaa0c55ad015", "a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    ["9f86d081884c7d659a2f.", "eaa0c55ad015a3bf4f1b"],
+    ["9f86d081884c7d659a2f-", "eaa0c55ad015a3bf4f1b"],
+    ["9f86d081884c7d659a2f_", "eaa0c55ad015a3bf4f1b"],
+    ["0123456789abcdefghijklmnopqrstuvwx", "yzABCDEFG"],
+    ["MFRGGZDFMZTWQ2LKNNWG23TPOBYXE43U", "OV3HO6DZPIYTEMZU"],
+    ["kVvQxLrTbNzPwMhSjDfGcYqWeRtUiOpA", "sZxCvBnMKJHGFDSA"],
+    // The same, encoded: base64 of `sk-proj-abcdefghijklmnop1234` and of `alice@example.com`, hexadecimal digits of `alice@example.com`.
+    ["c2stcHJvai1hYmNkZWZn", "aGlqa2xtbm9wMTIzNA"],
+    ["YWxpY2VAZXhh", "bXBsZS5jb20="],
+    ["x-YWxpY2VAZXhh", "bXBsZS5jb20"],
+    ["616c6963654065", "78616d706c652e636f6d"],
+    ["alice%2540", "example.com"],
+    ["%59%57%78%70", "Y2VAZXhhbXBsZS5jb20"],
+    // And hidden among what cannot be seen.
+    ["sk-\u{200b}proj-", "abcdefghijklmnop1234"],
+    ["s\u{ad}k-proj-", "abcdefghijklmnop1234"],
+    ["192.\u{2060}0.2", "\u{fe0f}.7"],
+    ["192.0.\u{16FE4}2", ".7"],
+    ["192.0.\u{E0041}2", ".7"],
+    ["𝟏𝟗𝟐.𝟎.𝟐", ".𝟕"],
+    ["a\u{301}\u{301}\u{301}\u{301}", ""],
+];
+
+/// Guarantees: each family of secrets is seen, alone and among words.
+#[test]
+fn secrets_are_seen() {
+    for parts in SECRETS {
+        let text = parts.concat();
+        for text in [text.clone(), format!("seat {text}"), format!("{text} · Core agents"), format!("({text})")] {
+            assert!(thorough(&text), "{text}");
+            assert!(looks_secret(&text), "not looked at: {text}");
+        }
+    }
+}
+
+/// Guarantees: what the request log is made of, and what resembles a secret and is none, passes.
+#[test]
+fn names_are_not_secrets() {
+    for text in [
+        "",
+        "–",
+        "sk-cxp-1b158839f8aa",
+        "key sk-cxp-1b158839f8aa (old), spare",
+        "0b5a2f0e-6c0f-4f3a-9a53-0c7f4f2f8f11 33333333-4444-4111-8111-111111111111",
+        "0b5a2f0e6c0f4f3a9a530c7f4f2f8f11",
+        "turn_0b5a2f0e-6c0f-4f3a-9a53-0c7f4f2f8f11",
+        "stale_websocket_turn_claim_recovered",
+        "ResponsesWebSocketStreamIdleTimeoutExceededError",
+        "gpt-5.4-codex-2026-08-01",
+        "gpt-5.1-codex-max-2025-11-13",
+        "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8",
+        "claude-3-5-sonnet-20241022-v2-long-context-preview",
+        "us.anthropic.claude-3-7-sonnet-20250219-v1:0",
+        "accounts/fireworks/models/llama-v3p1-405b-instruct",
+        "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B-Instruct-GGUF-Q4_K_M",
+        "o4-mini-deep-research",
+        "0.142.0",
+        "0.142.0-alpha.1",
+        "1.2026.218",
+        "126.0.6478.127",
+        "Team 7 (eu) 2026-08-24 06:00:00 UTC",
+        "quota exhausted · resets 2026-08-24 06:00:00 UTC",
+        "2026-08-24T06:00:00.123456Z",
+        "corr-1787544000123",
+        "20260824060000",
+        "/backend-api/codex/responses ← /v1/responses · 8.4s",
+        "50.1k tokens · 41k cached · $0.0331",
+        "Basic accounts",
+        "R&D agents; lab",
+        "Команда 7 (Zürich)",
+        "Ελληνικά 3",
+        "Łódź Straße ²",
+        "ทีม 7",
+        "std::vec Team::a",
+        "office 08-24-06-00",
+        "1-2-3-4",
+        "req_011CSHoEeqs5C35K2UUGPT5o",
+        "4111 1111 1111 1112",
+        "skeleton key-holders github packages",
+        "eyes.only",
+        "ewok-planet.something",
+        "@scope/package",
+        "100% of 50%",
+    ] {
+        assert!(!thorough(text), "{text}");
+        assert!(!looks_secret(text), "{text}");
+    }
+}
+
+/// Guarantees: a text that is too long to be looked at is taken for a secret, however harmless it is.
+#[test]
+fn too_long_is_secret() {
+    assert!(!looks_secret(&"Aurora seat ".repeat(5_000)));
+    assert!(looks_secret(&"Aurora seat ".repeat(6_000)));
+}
+
+/// Guarantees: the decoder's bytes are right. Expected values: RFC 4648, section 10, and Python's `html` and `json`.
+#[test]
+fn texts_are_decoded() {
+    let decodings = |text: &str| super::decode::decodings(text).collect::<Vec<_>>();
+    assert_eq!(decodings("a%41\\u00e9\\ud83d\\ude00&amp;&#x41;&nope;%zz"), ["aAé😀&A&nope;%zz"]);
+    assert!(decodings("Zm9vYmFyZm9vYmFy").contains(&"foobarfoobar\0".to_owned()));
+    assert!(decodings("666f6f626172666f").contains(&"foobarfo\0".to_owned()));
+    assert!(decodings("stale_websocket_turn_claim_recovered").is_empty());
+    assert_eq!(super::decode::fold("ｓｋ－\u{200b}１𝐀𝓏②").as_deref(), Some("sk-1Az2"));
+}
+
+/// Every text of the example rows that is allowed to be seen, and every example of the contract.
+fn honest_texts() -> Vec<String> {
+    /// Where the rows have what must not be seen, or text for people.
+    const LEFT_OUT: &[&str] = &["upstream_account_email", "client_ip", "summary", "source_event_id"];
+    fn collect(value: &serde_json::Value, texts: &mut Vec<String>) {
+        match value {
+            serde_json::Value::String(text) => texts.push(text.clone()),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
+            serde_json::Value::Object(fields) => {
+                // Amounts are numbers in the contract, and never texts.
+                let is_text = |key: &str| !LEFT_OUT.contains(&key) && !key.ends_with("_micros");
+                fields.iter().filter(|(key, _)| is_text(key)).for_each(|(_, value)| collect(value, texts));
+            }
+            _ => {}
+        }
+    }
+    let mut texts = Vec::new();
+    collect(&serde_json::from_str(include_str!("../../../tests/fixtures/pooler-rows.json")).unwrap(), &mut texts);
+    assert!(texts.len() > 2_000, "the example rows have another form");
+    let examples =
+        [include_str!("../../../contract/registry/attributes.yaml"), include_str!("../../../contract/registry/metrics.yaml")];
+    let lines = examples.iter().flat_map(|file| file.lines()).filter_map(|line| line.trim().strip_prefix("examples: "));
+    let before = texts.len();
+    texts.extend(lines.filter_map(|list| serde_json::from_str::<Vec<String>>(list).ok()).flatten());
+    assert!(texts.len() > before + 40, "the registry has another form");
+    for attribute in contract::generated::ATTRIBUTES {
+        if let contract::Rule::Text { members, .. } = attribute.rule {
+            texts.extend(members.iter().map(|member| (*member).to_owned()));
+        }
+    }
+    texts
+}
+
+/// Guarantees: no text of the example rows, no example of the contract and no member of a closed set is taken for a secret.
+#[test]
+fn honest_texts_pass() {
+    let wrong: Vec<String> = honest_texts().into_iter().filter(|text| thorough(text)).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn secret() -> impl Strategy<Value = String> {
+    select(SECRETS).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(5_000), ..ProptestConfig::default() })]
+
+    /// Guarantees: what is called harmless at a glance, no detector hits: secrets, cut and damaged, among words.
+    #[test]
+    fn harmless_texts_are_not_detected(
+        parts in prop::collection::vec(prop_oneof![secret(), select(&["Aurora seat 1", " · ", "–", "_", "gpt-5.4", " ", "é", "«"][..]).prop_map(str::to_owned)], 1..3),
+        cut in any::<prop::sample::Index>(), put in "[ -~]{0,2}", end in any::<bool>(),
+    ) {
+        let text = parts.concat();
+        let at = text.floor_char_boundary(cut.index(text.len() + 1));
+        let text = if end { format!("{}{put}", &text[..at]) } else { format!("{put}{}", &text[at..]) };
+        prop_assert!(!(surely_harmless(text.as_bytes()) && thorough(&text)), "{text}");
+    }
+
+    /// Guarantees: the same for random texts.
+    #[test]
+    fn harmless_random_texts_are_not_detected(
+        text in prop_oneof!["[0-9 .:_-]{0,50}", "[0-9a-f:]{0,40}", "[A-Za-z0-9_=+/.-]{10,60}", "[a-f0-9-]{10,45}", "\\PC{0,60}", "[a-z&%;#0-9]{0,30}"],
+    ) {
+        prop_assert!(!(surely_harmless(text.as_bytes()) && thorough(&text)), "{text}");
+    }
+
+    /// Guarantees: no text makes the detectors fail.
+    #[test]
+    fn any_text_is_judged(text in "(?s).{0,200}") {
+        let _ = thorough(&text);
+    }
+
+    /// Guarantees: an address is an address, in either form. Expected value: the standard library's parser.
+    #[test]
+    fn addresses_are_seen(v4 in any::<[u8; 4]>(), v6 in any::<[u16; 8]>(), zeros in 0..8_usize) {
+        let mut v6 = v6;
+        v6[..zeros].fill(0);
+        for text in [std::net::Ipv4Addr::from(v4).to_string(), std::net::Ipv6Addr::from(v6).to_string()] {
+            prop_assert!(looks_secret(&text) || text == "::", "{text}");
+        }
+    }
+
+    /// Guarantees: a card number is seen with any separators, also with digits before or behind it, and what is none is not. Expected value:
+    /// the checksum as ISO/IEC 7812-1 says it, over every stretch, one by one.
+    #[test]
+    fn card_numbers_are_seen(digits in prop::collection::vec(0..10_u32, 12..19), separators in "[ ./_-]{20}") {
+        let is_card = |digits: &[u32]| {
+            let doubled = |(at, digit): (usize, &u32)| if at % 2 == 1 { digit * 2 / 10 + digit * 2 % 10 } else { *digit };
+            matches!(digits, [3..=6, ..] | [2, 2..=7, ..]) && digits.iter().rev().enumerate().map(doubled).sum::<u32>() % 10 == 0
+        };
+        let digits: Vec<u32> = [4].into_iter().chain(digits).collect();
+        let end = digits.len();
+        let at_ends = (13..=end).any(|length| is_card(&digits[..length]) || is_card(&digits[end - length..]));
+        let anywhere = (13..=end).any(|length| digits.windows(length).any(is_card));
+        let written: Vec<String> = digits.iter().map(u32::to_string).collect();
+        prop_assert_eq!(super::cards::found(written.concat().as_bytes()), at_ends, "{:?}", digits);
+        let spread: String = written.iter().zip(separators.chars()).flat_map(|(digit, separator)| digit.chars().chain([separator])).collect();
+        prop_assert_eq!(super::cards::found(spread.as_bytes()), anywhere, "{}", spread);
+    }
+}
+
+/// Guarantees: of random strings in the alphabets in which keys are written, not one in twenty is missed.
+#[test]
+fn random_strings_are_seen() {
+    const STRINGS: usize = 2_000;
+    for (length, alphabet) in [
+        (43, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"),
+        (43, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"),
+        (40, "0123456789abcdef"),
+        (52, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
+        (48, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"),
+    ] {
+        let digit = select(alphabet.chars().collect::<Vec<_>>());
+        let string = prop::collection::vec(digit, length).prop_map(|digits| digits.into_iter().collect::<String>());
+        let mut runner = TestRunner::deterministic();
+        let missed = (0..STRINGS).filter(|_| !thorough(&string.new_tree(&mut runner).unwrap().current())).count();
+        assert!(missed * 20 < STRINGS, "{missed} of {STRINGS} in {alphabet}");
+    }
+}
+
+/// Guarantees: what the log is made of is harmless at a glance, but for a few texts; else the detectors would be the usual way.
+#[test]
+fn the_glance_is_enough_for_most() {
+    let texts = honest_texts();
+    let looked_at = texts.iter().filter(|text| !surely_harmless(text.as_bytes())).count();
+    assert!(looked_at * 20 < texts.len(), "{looked_at} of {}", texts.len());
+    assert!(glance::is_uuid(b"0b5a2f0e-6c0f-4f3a-9a53-0c7f4f2f8f11"));
+}

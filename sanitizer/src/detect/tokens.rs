@@ -1,0 +1,135 @@
+//! Long random strings. The rule: a word of [`LONG_BYTES`] and more in which a stretch of that length
+//!
+//! - changes between letters and digits [`DIGIT_CHANGES`] times or more, as hexadecimal, base32 and base64 digits do and names do not; or
+//! - changes between small letters, capitals and digits [`CLASS_CHANGES`] times or more, and has a Shannon entropy of [`MIXED_BITS`] or
+//!   more per character, as random letters do; or
+//! - is unbroken by any separator and has digits, or letters of one case as evenly as in no language ([`EVEN_BITS`]).
+//!
+//! A word may have `+ / = _ . -` in it, so that a secret in pieces is one word. UUIDs are taken out before.
+
+/// Shortest word, and length of the stretches in it, that are looked at, in bytes.
+pub(super) const LONG_BYTES: usize = 40;
+/// Forty random hexadecimal digits change 18 times, random letters and digits 10 times; names of models with versions up to 5 times.
+const DIGIT_CHANGES: usize = 6;
+/// Forty random letters change 20 times; words in camel case twice a word, and names of models up to 10 times.
+const CLASS_CHANGES: usize = 12;
+/// Of a hundred stretches of forty random letters of both cases, 99 have more.
+const MIXED_BITS: f64 = 4.3;
+/// Forty random letters of one case have 4.2 bits; words of a language 3.9.
+const EVEN_BITS: f64 = 4.1;
+
+/// Whether a byte can be in a word.
+pub(super) fn of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'.' | b'-')
+}
+
+/// Whether a long random string is in the text.
+pub(super) fn found(text: &[u8]) -> bool {
+    text.split(|byte| !of_word(*byte))
+        .filter(|word| word.len() >= LONG_BYTES)
+        .any(|word| word.split(|byte| !byte.is_ascii_alphanumeric()).any(is_unbroken) || is_random(word))
+}
+
+fn is_unbroken(piece: &[u8]) -> bool {
+    let has = |is_so: fn(&u8) -> bool| piece.iter().any(is_so);
+    piece.len() >= LONG_BYTES
+        && match (has(u8::is_ascii_digit), has(u8::is_ascii_lowercase), has(u8::is_ascii_uppercase)) {
+            (true, _, _) => true,
+            // Words in camel case; if they are none, the entropy of the stretches tells.
+            (false, true, true) => false,
+            (false, _, _) => {
+                let mut counts = Counts::default();
+                for byte in piece {
+                    counts.add(*byte);
+                }
+                counts.bits() >= EVEN_BITS
+            }
+        }
+}
+
+/// Slides over the word.
+fn is_random(word: &[u8]) -> bool {
+    let change = |at: usize| Change::between(word[at], word[at + 1]);
+    let (mut digits, mut classes) = (0, 0);
+    let mut counts = Counts::default();
+    for (at, byte) in word.iter().enumerate() {
+        counts.add(*byte);
+        let come = at.checked_sub(1).map_or(Change::None, change);
+        digits += usize::from(come == Change::Digit);
+        classes += usize::from(come != Change::None);
+        if let Some(gone) = at.checked_sub(LONG_BYTES) {
+            counts.remove(word[gone]);
+            digits -= usize::from(change(gone) == Change::Digit);
+            classes -= usize::from(change(gone) != Change::None);
+        }
+        if at + 1 >= LONG_BYTES && (digits >= DIGIT_CHANGES || (classes >= CLASS_CHANGES && counts.bits() >= MIXED_BITS)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// What differs between two characters that stand side by side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// Nothing, or one of them is a separator.
+    None,
+    /// The case of letters.
+    Case,
+    /// One is a digit.
+    Digit,
+}
+
+impl Change {
+    fn between(one: u8, other: u8) -> Self {
+        if !one.is_ascii_alphanumeric() || !other.is_ascii_alphanumeric() {
+            Self::None
+        } else if one.is_ascii_digit() != other.is_ascii_digit() {
+            Self::Digit
+        } else if one.is_ascii_uppercase() != other.is_ascii_uppercase() {
+            Self::Case
+        } else {
+            Self::None
+        }
+    }
+}
+
+/// How often each byte occurs, and what the entropy is made of.
+struct Counts {
+    of: [u32; 128],
+    total: u32,
+    /// The sum of n · log2 n over all counts n.
+    sum: f64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { of: [0; 128], total: 0, sum: 0.0 }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, byte: u8) {
+        let count = &mut self.of[usize::from(byte % 128)];
+        self.sum += weight(*count + 1) - weight(*count);
+        *count += 1;
+        self.total += 1;
+    }
+
+    fn remove(&mut self, byte: u8) {
+        let count = &mut self.of[usize::from(byte % 128)];
+        self.sum += weight(*count - 1) - weight(*count);
+        *count -= 1;
+        self.total -= 1;
+    }
+
+    /// Shannon entropy per byte.
+    fn bits(&self) -> f64 {
+        let total = f64::from(self.total);
+        total.log2() - self.sum / total
+    }
+}
+
+fn weight(count: u32) -> f64 {
+    if count == 0 { 0.0 } else { f64::from(count) * f64::from(count).log2() }
+}
