@@ -47,8 +47,8 @@ impl Notices {
 mod tests {
     use super::*;
 
-    fn sender(n: u32) -> Option<Sender> {
-        Some(Sender(IpAddr::from(n.to_be_bytes())))
+    fn sender(n: u32) -> Sender {
+        Sender(IpAddr::from(n.to_be_bytes()))
     }
 
     /// Guarantees: a sender is told once a minute, each for itself.
@@ -56,21 +56,21 @@ mod tests {
     fn once_a_minute() {
         let (notices, start) = (Notices::default(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert!(notices.may_tell(sender(1), start));
-        assert!(!notices.may_tell(sender(1), after(59)));
-        assert!(notices.may_tell(sender(2), after(59)));
+        assert!(notices.may_tell(Some(sender(1)), start));
+        assert!(!notices.may_tell(Some(sender(1)), after(59)));
+        assert!(notices.may_tell(Some(sender(2)), after(59)));
         assert!(notices.may_tell(None, after(59)));
-        assert!(notices.may_tell(sender(1), after(60)));
-        assert!(!notices.may_tell(sender(1), after(119)));
+        assert!(notices.may_tell(Some(sender(1)), after(60)));
+        assert!(!notices.may_tell(Some(sender(1)), after(119)));
     }
 
     /// Guarantees: however many senders there are, so many are remembered at most; those that a minute has passed for make room.
     #[test]
     fn the_table_is_bounded() {
         let (notices, start) = (Notices::default(), Instant::now());
-        let told = (0..10_000).filter(|n| notices.may_tell(sender(*n), start)).count();
+        let told = (0..10_000).filter(|n| notices.may_tell(Some(sender(*n)), start)).count();
         assert_eq!(told, 4096);
-        assert!(notices.may_tell(sender(9_999), start + QUIET));
+        assert!(notices.may_tell(Some(sender(9_999)), start + QUIET));
         assert_eq!(notices.told.lock().unwrap().len(), 1);
     }
 }
