@@ -6,7 +6,7 @@ use contract::{
 };
 use exporter::lifecycle::route_class;
 use exporter::{
-    Account, Admission, ApiKey, Attempt, AttemptEnd, Client, Denial, End, Lifecycle, Pool, Price, Settlement, Tokens,
+    Account, Admission, ApiKey, Attempt, AttemptEnd, Client, Denial, Ended, Lifecycle, Pool, Price, Settlement, Tokens,
 };
 use uuid::Uuid;
 
@@ -202,7 +202,7 @@ fn response_status(metadata: &rows::AttemptMetadata) -> Option<ResponseStatus> {
     Some(ResponseStatus::parse(kind).unwrap_or(ResponseStatus::Other))
 }
 
-fn end(row: &Row, attempts: &[Attempt]) -> Option<End> {
+fn end(row: &Row, attempts: &[Attempt]) -> Option<Ended> {
     let request = &row.requests;
     if matches!(request.status.as_str(), "accepted" | "in_progress") {
         return None;
@@ -211,14 +211,14 @@ fn end(row: &Row, attempts: &[Attempt]) -> Option<End> {
     let last = attempts.last().and_then(|attempt| attempt.end.as_ref()).map(|end| end.at);
     let at = request.completed_at.or(last).unwrap_or(request.admitted_at);
     let last_row = row.attempts.iter().max_by_key(|attempt| attempt.attempt_number);
-    Some(End {
+    Some(Ended {
         at,
         http_status: request.response_status_code,
         error_code: present(request.last_error_code.as_deref()).map(str::to_owned),
         denials: denials(&request.request_metadata),
         response_status: last_row.and_then(|attempt| response_status(&attempt.response_metadata)),
         retry_count: request.retry_count,
-        ..End::new(RequestStatus::parse(&request.status).unwrap_or(RequestStatus::Other))
+        ..Ended::new(RequestStatus::parse(&request.status).unwrap_or(RequestStatus::Other))
     })
 }
 

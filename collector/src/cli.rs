@@ -95,6 +95,21 @@ pub struct ForwardArgs {
     pub forward_timeout: Duration,
 }
 
+/// Where to push metrics.
+#[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the fields are the flags' names")]
+pub struct PushArgs {
+    /// Push the metrics of /metrics to this OTLP endpoint, too [default: `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`].
+    #[arg(long, value_name = "URL", env = "POOLER_OTEL_METRICS_OTLP_ENDPOINT", hide_env_values = true)]
+    pub metrics_otlp_endpoint: Option<String>,
+    /// Protocol of that endpoint [default: `OTEL_EXPORTER_OTLP_METRICS_PROTOCOL`, else grpc].
+    #[arg(long, value_enum, env = "POOLER_OTEL_METRICS_OTLP_PROTOCOL", hide_env_values = true)]
+    pub metrics_otlp_protocol: Option<ForwardProtocol>,
+    /// Time between two pushes, such as 15s [default: `OTEL_METRIC_EXPORT_INTERVAL`, else 60s].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, env = "POOLER_OTEL_METRICS_OTLP_INTERVAL", hide_env_values = true)]
+    pub metrics_otlp_interval: Option<Duration>,
+}
+
 /// `serve`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "A flag wins over its variable, that over the configuration file, that over the default.
@@ -130,6 +145,9 @@ pub struct ServeArgs {
     /// Where to forward.
     #[command(flatten)]
     pub forward: ForwardArgs,
+    /// Where to push metrics.
+    #[command(flatten)]
+    pub push: PushArgs,
 }
 
 /// `check`.

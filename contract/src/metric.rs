@@ -1,19 +1,25 @@
-//! The form of a metric. Those that Prometheus scrapes are in [`crate::generated::metrics`], those that may arrive over OTLP in
+//! The form of a metric. Those that are scraped, or pushed over OTLP, are in [`crate::generated::metrics`], those that may arrive over OTLP in
 //! [`crate::generated::OTLP_METRICS`].
 
 use crate::generated::OTLP_METRICS;
 
-/// One metric, as Prometheus scrapes it.
+/// One metric, as Prometheus scrapes it and as OTLP carries it.
 #[derive(Debug)]
 pub struct Metric {
     /// Name that is scraped, with unit and `_total`.
     pub name: &'static str,
+    /// Name over OTLP.
+    pub otlp_name: &'static str,
+    /// Unit over OTLP, in UCUM.
+    pub unit: &'static str,
     /// What it counts or measures.
     pub help: &'static str,
     /// Counter, gauge or histogram.
     pub instrument: Instrument,
     /// Label names, in the registry's order.
     pub labels: &'static [&'static str],
+    /// The labels' attributes over OTLP, in the same order.
+    pub attributes: &'static [&'static str],
     /// Upper bounds of a histogram's buckets, in the unit of the name.
     pub buckets: &'static [f64],
 }

@@ -99,10 +99,7 @@ impl Alert {
         let annotations: String = [
             ("summary", self.summary.clone()),
             ("description", self.description.clone()),
-            (
-                "runbook_url",
-                format!("{}/blob/main/dashboards/runbooks.md#{}", env!("CARGO_PKG_REPOSITORY"), name.to_lowercase()),
-            ),
+            ("runbook_url", format!("{}/blob/main/dashboards/runbooks.md#{}", env!("CARGO_PKG_REPOSITORY"), name.to_lowercase())),
             // A path: which Grafana it is, the Alertmanager's template says.
             ("dashboard_url", format!("/d/{}?{}", self.dashboard.uid(), self.filters)),
         ]

@@ -189,6 +189,6 @@ fn finished() -> Lifecycle {
     let mut lifecycle = Lifecycle::new(admission, SystemTime::now());
     lifecycle.attempts.push(Attempt { end: Some(AttemptEnd::of(Terminal::Completed)), ..attempt });
     lifecycle.settlement = Settlement::Unknown;
-    lifecycle.end = Some(End::completed());
+    lifecycle.end = Some(End::completed().into());
     lifecycle
 }

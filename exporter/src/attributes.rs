@@ -3,18 +3,23 @@
 use contract::{Attribute, StripReason};
 use opentelemetry::{Array, KeyValue, StringValue, Value};
 use sanitizer::check::{self, check};
+use uuid::Uuid;
 
 /// The attributes of one span.
 #[derive(Debug, Default)]
 pub(crate) struct Attributes {
     account_id: Option<String>,
     values: Vec<KeyValue>,
+    refused: u32,
 }
+
+/// Attributes of a row; it has the most.
+const CAPACITY: usize = 64;
 
 impl Attributes {
     /// `account_id` is the span's own; a short form of it stands in for an account label that must not get out.
     pub(crate) fn new(account_id: Option<String>) -> Self {
-        Self { account_id, values: Vec::new() }
+        Self { account_id, values: Vec::with_capacity(CAPACITY), refused: 0 }
     }
 
     pub(crate) fn text(&mut self, key: &'static str, text: impl AsRef<str>) {
@@ -53,19 +58,75 @@ impl Attributes {
         self.add(key, check::Value::Bool(value), || value.into());
     }
 
-    pub(crate) fn into_values(self) -> Vec<KeyValue> {
-        self.values
+    /// An id. It needs no check: whatever its bits, its form is the one that the contract wants.
+    pub(crate) fn id(&mut self, key: &'static str, id: Uuid) {
+        self.values.push(KeyValue::new(key, id.to_string()));
+    }
+
+    pub(crate) fn maybe_id(&mut self, key: &'static str, id: Option<Uuid>) {
+        if let Some(id) = id {
+            self.id(key, id);
+        }
+    }
+
+    /// A member of one of the contract's closed sets, which needs no check under its own key.
+    pub(crate) fn member(&mut self, key: &'static str, member: &'static str) {
+        self.values.push(KeyValue::new(key, member));
+    }
+
+    pub(crate) fn maybe_member(&mut self, key: &'static str, member: Option<&'static str>) {
+        if let Some(member) = member {
+            self.member(key, member);
+        }
+    }
+
+    /// The text, if it may stand under this key; if not, that is counted.
+    pub(crate) fn part<'a>(&mut self, key: &'static str, text: &'a str) -> Option<&'a str> {
+        let allowed = allowed(key, text);
+        self.refused += u32::from(allowed.is_none());
+        allowed
+    }
+
+    /// A text that was found [allowed](Self::part) under this key, or the key's own fallback.
+    pub(crate) fn checked(&mut self, key: &'static str, text: impl Into<StringValue>) {
+        self.values.push(KeyValue::new(key, Value::String(text.into())));
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &KeyValue> {
+        self.values.iter()
+    }
+
+    pub(crate) fn extend(&mut self, more: impl IntoIterator<Item = KeyValue>) {
+        self.values.extend(more);
+    }
+
+    /// Counts values that were refused elsewhere.
+    pub(crate) fn refuse(&mut self, values: u32) {
+        self.refused += values;
+    }
+
+    /// The attributes, and how many of the values that were given are not among them as they were.
+    pub(crate) fn into_parts(self) -> (Vec<KeyValue>, u32) {
+        (self.values, self.refused)
     }
 
     fn add(&mut self, key: &'static str, value: check::Value<'_>, owned: impl FnOnce() -> Value) {
         // A key outside the contract goes nowhere; the tests hold that there is none.
         let Some(attribute) = contract::attribute(key) else { return };
-        let value = match check(attribute, value) {
-            Ok(()) => Some(owned()),
-            Err(_) => check::fallback(attribute, self.account_id.as_deref()).map(Value::from),
+        let value = if check(attribute, value).is_ok() {
+            Some(owned())
+        } else {
+            self.refused += 1;
+            check::fallback(attribute, self.account_id.as_deref()).map(Value::from)
         };
         self.values.extend(value.map(|value| KeyValue::new(key, value)));
     }
+}
+
+/// The number, if it may stand under this key.
+pub(crate) fn allowed_int(key: &str, number: u64) -> Option<u64> {
+    let value = check::Value::Int(i64::try_from(number).ok()?);
+    contract::attribute(key).is_some_and(|rule| check(rule, value).is_ok()).then_some(number)
 }
 
 /// The text, if it may stand under this key. Composed texts are made of such parts, so that one odd part does not cost the whole.

@@ -1,6 +1,6 @@
 //! Bounds on what a caller hands over, so that what waits in memory is bounded in bytes and not only in number.
 
-use crate::lifecycle::{Account, Admission, ApiKey, Attempt, AttemptEnd, End};
+use crate::lifecycle::{Account, Admission, ApiKey, Attempt, AttemptEnd, Ended};
 
 /// Bytes of a text at most. Far more than any rule of the contract allows, so that a text that is cut breaks its rule as the whole one would.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -56,7 +56,7 @@ pub(crate) fn attempt_end(end: &mut AttemptEnd) {
     end.finish_reasons.truncate(MAX_FINISH_REASONS);
 }
 
-pub(crate) fn end(end: &mut End) {
+pub(crate) fn end(end: &mut Ended) {
     maybe(&mut end.error_code);
     end.denials.truncate(MAX_DENIALS);
     end.denials.iter_mut().for_each(|denial| text(&mut denial.code));

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Compression, Config, Protocol};
+use crate::clock::Clock;
+use crate::config::{Compression, Config, Protocol};
+use crate::environment::Environment;
 use crate::exporter::Exporter;
 use crate::queue::Queue;
 use crate::sender;
@@ -26,13 +28,7 @@ pub enum BuildError {
     /// The endpoint has the wrong form.
     #[error("the OTLP endpoint is invalid: use a URL such as http://127.0.0.1:4317")]
     Endpoint,
-    /// The protocol has an unknown name.
-    #[error("the OTLP protocol is unknown: set OTEL_EXPORTER_OTLP_PROTOCOL to grpc or http/protobuf")]
-    Protocol,
-    /// The compression has an unknown name.
-    #[error("the OTLP compression is unknown: set OTEL_EXPORTER_OTLP_COMPRESSION to gzip or none")]
-    Compression,
-    /// The timeout is no number, or out of bounds.
+    /// The timeout is out of bounds.
     #[error("the OTLP timeout is invalid: use 1 to 300000 milliseconds")]
     Timeout,
     /// The headers have the wrong form.
@@ -41,6 +37,12 @@ pub enum BuildError {
     /// The system gave no thread.
     #[error("the exporter's thread or runtime could not be started")]
     Runtime(#[source] std::io::Error),
+    /// A file of certificates or of a key cannot be used.
+    #[error(
+        "the OTLP certificates cannot be used: set OTEL_EXPORTER_OTLP_CERTIFICATE, and OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE together \
+         with OTEL_EXPORTER_OTLP_CLIENT_KEY, to PEM files of at most 1 MiB that the program may read"
+    )]
+    Certificate,
     /// The system's TLS or HTTP client could not be set up.
     #[error("the OTLP client could not be set up: check the system's TLS certificates")]
     Client,
@@ -61,14 +63,25 @@ impl fmt::Debug for GivenHeaders {
 /// | here | variable, and its form for traces alone | default |
 /// |---|---|---|
 /// | | `OTEL_SDK_DISABLED` | `false` |
+/// | | `OTEL_TRACES_EXPORTER`: `otlp`, `none` | `otlp` |
 /// | [`endpoint`](Self::endpoint) | `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | `http://localhost:4317`, for HTTP `:4318` |
 /// | [`protocol`](Self::protocol) | `OTEL_EXPORTER_OTLP_PROTOCOL`, `…_TRACES_PROTOCOL`: `grpc`, `http/protobuf` | `grpc` |
+/// | | `OTEL_EXPORTER_OTLP_INSECURE`, `…_TRACES_INSECURE`: no TLS where a gRPC endpoint has no scheme | `false` |
+/// | | `OTEL_EXPORTER_OTLP_CERTIFICATE`, `…_TRACES_CERTIFICATE`: a PEM file of trusted roots | the system's |
+/// | | `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE` and `…_CLIENT_KEY`, and their forms for traces: PEM files | none |
 /// | [`header`](Self::header) | `OTEL_EXPORTER_OTLP_HEADERS`, `…_TRACES_HEADERS` | none |
 /// | [`timeout`](Self::timeout) | `OTEL_EXPORTER_OTLP_TIMEOUT`, `…_TRACES_TIMEOUT`, in milliseconds | 10 s |
 /// | [`compression`](Self::compression) | `OTEL_EXPORTER_OTLP_COMPRESSION`, `…_TRACES_COMPRESSION`: `gzip`, `none` | `none` |
+/// | [`retry_for`](Self::retry_for) | `OTEL_BSP_EXPORT_TIMEOUT`, in milliseconds | 300 s |
+/// | | `OTEL_BSP_MAX_QUEUE_SIZE`, in spans, 128 to 65536 | 8192 |
+/// | | `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`, in spans, at most 2048 | 512 |
+/// | | `OTEL_BSP_SCHEDULE_DELAY`, in milliseconds | 500 |
 /// | [`service_name`](Self::service_name) | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | `codex-pooler` |
 /// | [`service_version`](Self::service_version) | `OTEL_RESOURCE_ATTRIBUTES` | absent |
 /// | | `OTEL_RESOURCE_ATTRIBUTES`: the resource attributes of the contract, and no others | |
+///
+/// What is set here and is wrong is an error. A variable that is wrong is ignored with a warning, as OpenTelemetry's specification wants it;
+/// only a file of certificates that cannot be used is an error, because without it others would be trusted than the ones that were meant.
 #[derive(Clone, Default)]
 #[must_use = "call `build`"]
 pub struct Builder {
@@ -157,12 +170,14 @@ impl Builder {
     /// # Errors
     /// [`BuildError`] if the configuration is invalid or the system has no thread to give.
     pub fn build(self) -> Result<Exporter, BuildError> {
-        let variables = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-        if config::disabled(&variables) {
-            return Ok(Exporter::disabled());
+        let variables = |name: &str| std::env::var(name).ok();
+        let environment = Environment::new(&variables);
+        let config = (!environment.disabled()).then(|| Config::resolve(&self, &environment));
+        for ignored in environment.ignored() {
+            tracing::warn!("{ignored}");
         }
-        let config = Config::resolve(&self, &variables)?;
-        let queue = Arc::new(Queue::new(config.heartbeat, config.settlement_hold));
+        let Some(config) = config.transpose()? else { return Ok(Exporter::disabled()) };
+        let queue = Arc::new(Queue::new(config.bounds, Clock::new(config.heartbeat, config.settlement_hold)));
         sender::start(config, Arc::clone(&queue))?;
         Exporter::start(queue)
     }

@@ -45,12 +45,12 @@ pub const MASKED_CODES: &[&str] = &["invalid_previous_response_id", "previous_re
 /// The last thing that an upstream said, or did not say. [`End::of`] and [`AttemptEnd::of`] know what it means.
 ///
 /// ```
-/// use codex_pooler_exporter::{AttemptEnd, End, Terminal};
-/// use contract::{AttemptStatus, RequestStatus};
+/// use codex_pooler_exporter::{AttemptEnd, End, EndStatus, Terminal};
+/// use contract::AttemptStatus;
 ///
 /// // Cut short by the token limit, and delivered: a success with a reason.
 /// let terminal = Terminal::Incomplete { reason: Some("max_output_tokens"), error: None };
-/// assert_eq!(End::of(terminal).status, RequestStatus::Succeeded);
+/// assert_eq!(End::of(terminal).status, EndStatus::Succeeded);
 /// // Cut short by an error: a failure with its code.
 /// let terminal = Terminal::Incomplete { reason: Some("rate_limit_exceeded"), error: None };
 /// assert_eq!(End::of(terminal).error_code.as_deref(), Some("rate_limit_exceeded"));
@@ -112,12 +112,36 @@ impl Terminal<'_> {
     }
 }
 
+/// How a request can end that was not rejected. A rejection is one of its own, [`Rejection`], because it is told before there is an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndStatus {
+    /// The client got its answer, whole or cut short on purpose.
+    Succeeded,
+    /// It did not.
+    Failed,
+    /// It was called off.
+    Cancelled,
+}
+
+impl From<EndStatus> for RequestStatus {
+    fn from(status: EndStatus) -> Self {
+        match status {
+            EndStatus::Succeeded => Self::Succeeded,
+            EndStatus::Failed => Self::Failed,
+            EndStatus::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// How a request ended, in plain data: with any status of the request log. [`RequestStatus::InProgress`] contradicts it, and is sent as
+/// [`RequestStatus::Other`].
+pub type Ended = End<RequestStatus>;
+
 /// How a request ended.
 #[derive(Clone, Debug)]
-pub struct End {
-    /// Status. Not [`RequestStatus::InProgress`], which is sent as [`RequestStatus::Other`]; neither is [`RequestStatus::Rejected`] the end
-    /// of a request that was dispatched.
-    pub status: RequestStatus,
+pub struct End<S = EndStatus> {
+    /// Status.
+    pub status: S,
     /// When. [`crate::Request::finish`] sets it.
     pub at: SystemTime,
     /// HTTP status given to the client. It stays 200 on a stream that broke after its header.
@@ -136,10 +160,10 @@ pub struct End {
     pub service_tier: Option<ServiceTier>,
 }
 
-impl End {
+impl<S> End<S> {
     /// An end, now, of which nothing is known but its status.
     #[must_use]
-    pub fn new(status: RequestStatus) -> Self {
+    pub fn new(status: S) -> Self {
         Self {
             status,
             at: SystemTime::now(),
@@ -153,11 +177,28 @@ impl End {
         }
     }
 
+    fn with_status<T>(self, status: T) -> End<T> {
+        let Self {
+            status: _,
+            at,
+            http_status,
+            error_code,
+            denials,
+            response_status,
+            incomplete_reason,
+            retry_count,
+            service_tier,
+        } = self;
+        End { status, at, http_status, error_code, denials, response_status, incomplete_reason, retry_count, service_tier }
+    }
+}
+
+impl End {
     /// What the end of the stream means for the request.
     #[must_use]
     pub fn of(terminal: Terminal<'_>) -> Self {
         let error_code = terminal.error_code().map(str::to_owned);
-        let status = if error_code.is_some() { RequestStatus::Failed } else { RequestStatus::Succeeded };
+        let status = if error_code.is_some() { EndStatus::Failed } else { EndStatus::Succeeded };
         let (response_status, incomplete_reason) = (terminal.response_status(), terminal.incomplete_reason());
         Self { error_code, response_status, incomplete_reason, ..Self::new(status) }
     }
@@ -178,7 +219,7 @@ impl End {
     /// A failure that the pooler itself found, by its code.
     #[must_use]
     pub fn failed(error_code: impl Into<String>) -> Self {
-        Self { error_code: Some(error_code.into()), ..Self::new(RequestStatus::Failed) }
+        Self { error_code: Some(error_code.into()), ..Self::new(EndStatus::Failed) }
     }
 
     /// A stream that ended without a terminal message.
@@ -197,8 +238,8 @@ impl End {
 /// Why a request was refused before any upstream work.
 #[derive(Clone, Debug)]
 pub struct Rejection {
-    /// Error code.
-    pub error_code: String,
+    /// Error code; absent where only the status is known.
+    pub error_code: Option<String>,
     /// HTTP status given to the client.
     pub http_status: u16,
     /// Denials and reasons for which candidates were excluded, in the order in which the request log shows them.
@@ -209,15 +250,35 @@ impl Rejection {
     /// A rejection without further reasons.
     #[must_use]
     pub fn new(error_code: impl Into<String>, http_status: u16) -> Self {
-        Self { error_code: error_code.into(), http_status, denials: Vec::new() }
+        Self { error_code: Some(error_code.into()), http_status, denials: Vec::new() }
     }
 }
 
-impl From<Rejection> for End {
+impl From<End> for Ended {
+    fn from(end: End) -> Self {
+        let status = end.status.into();
+        end.with_status(status)
+    }
+}
+
+impl Ended {
+    /// As the handles take it; none where they cannot say it, of a request that was rejected, or has not ended.
+    #[must_use]
+    pub fn for_handles(self) -> Option<End> {
+        let status = match self.status {
+            RequestStatus::Succeeded => EndStatus::Succeeded,
+            RequestStatus::Failed => EndStatus::Failed,
+            RequestStatus::Cancelled => EndStatus::Cancelled,
+            _ => return None,
+        };
+        Some(self.with_status(status))
+    }
+}
+
+impl From<Rejection> for Ended {
     fn from(rejection: Rejection) -> Self {
         let Rejection { error_code, http_status, denials } = rejection;
-        let (http_status, error_code) = (Some(http_status), Some(error_code));
-        Self { http_status, error_code, denials, ..Self::new(RequestStatus::Rejected) }
+        Self { http_status: Some(http_status), error_code, denials, ..Self::new(RequestStatus::Rejected) }
     }
 }
 

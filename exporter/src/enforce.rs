@@ -1,12 +1,12 @@
 //! The contract, enforced on the SDK's own span data before anything is encoded: what is let through is what the collector's sanitizer
-//! would let through of the encoded spans. Every span of this exporter goes through it, whoever made it; [`Enforced`] puts it around any
-//! other span exporter.
+//! would let through of the encoded spans. What this crate composes itself is checked as it is composed; everything else goes through
+//! here, and [`Enforced`] puts it around any other span exporter.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use contract::limits::{EARLIEST_UNIX_S, LATEST_UNIX_S};
+use contract::limits::{EARLIEST_UNIX_S, LATEST_UNIX_S, MAX_AHEAD, MAX_SPAN_DURATION};
 use contract::{Attribute, DropReason, Record, RecordKind, attr};
 use opentelemetry::trace::{Link, SpanContext, SpanId, Status, TraceId, TraceState};
 use opentelemetry::{Array, InstrumentationScope, Key, KeyValue, Value};
@@ -15,6 +15,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter, SpanLinks};
 use sanitizer::check::{self, check, check_name, fallback};
 
+const NS_PER_S: u64 = 1_000_000_000;
 /// A row has at most one link, to its client's context.
 const MAX_LINKS: usize = 1;
 
@@ -42,7 +43,7 @@ impl<E> Enforced<E> {
         Self { exporter, dropped: AtomicU64::new(0) }
     }
 
-    /// Spans that the contract has no place for: of an id of zeros, or of a time before 2020.
+    /// Spans that the contract has no place for: of an id of zeros, or of a time that cannot be.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -74,6 +75,7 @@ impl<E: SpanExporter> SpanExporter for Enforced<E> {
 /// # Errors
 /// [`DropReason::InvalidId`] or [`DropReason::InvalidTime`] if nothing of it can be kept.
 pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
+    sound(&span)?;
     // Taken apart completely, so that a field that the SDK adds does not compile until someone has decided about it.
     let SpanData {
         span_context,
@@ -90,12 +92,6 @@ pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
         status,
         instrumentation_scope,
     } = span;
-    if !span_context.is_valid() {
-        return Err(DropReason::InvalidId);
-    }
-    if !is_time(start_time) || !is_time(end_time) || unix_ns(end_time) < unix_ns(start_time) {
-        return Err(DropReason::InvalidTime);
-    }
     let record = Record::of(record_kind(&attributes));
     let mut kept_links = SpanLinks::default();
     kept_links.links = links.links.iter().filter(|link| link.span_context.is_valid()).map(self::link).take(MAX_LINKS).collect();
@@ -117,6 +113,41 @@ pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
         },
         instrumentation_scope: scope(instrumentation_scope),
     })
+}
+
+/// Whether anything of a span can be kept.
+pub(crate) fn sound(span: &SpanData) -> Result<(), DropReason> {
+    if !span.span_context.is_valid() {
+        return Err(DropReason::InvalidId);
+    }
+    // The collector's rule: from 2020 on, not much later than now, and not longer than a span can take.
+    let latest_ns = unix_ns(SystemTime::now() + MAX_AHEAD).min(LATEST_UNIX_S * NS_PER_S - 1);
+    let possible = EARLIEST_UNIX_S * NS_PER_S..=latest_ns;
+    let (start_ns, end_ns) = (unix_ns(span.start_time), unix_ns(span.end_time));
+    let lasts = end_ns.checked_sub(start_ns).is_some_and(|ns| u128::from(ns) <= MAX_SPAN_DURATION.as_nanos());
+    if possible.contains(&start_ns) && possible.contains(&end_ns) && lasts { Ok(()) } else { Err(DropReason::InvalidTime) }
+}
+
+/// As [`span`], of one that the tracing layer made, whose name may be one of the application's list. The collector decides about it by its
+/// operator's policy; without one, the span is called `internal` there.
+#[cfg(feature = "tracing-layer")]
+pub(crate) fn internal(mut span: SpanData) -> Result<SpanData, DropReason> {
+    let name = std::mem::take(&mut span.name);
+    let mut span = self::span(span)?;
+    if is_internal_name(&name) {
+        span.name = name;
+    }
+    Ok(span)
+}
+
+/// Whether an application may give this name to a span inside a request: `[a-z][a-z0-9_.]{0,63}`, and nothing that looks like a secret.
+#[cfg(feature = "tracing-layer")]
+pub(crate) fn is_internal_name(name: &str) -> bool {
+    const MAX_BYTES: usize = 64;
+    name.len() <= MAX_BYTES
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.".contains(&byte))
+        && !sanitizer::looks_secret(name)
 }
 
 /// The resource, with what the contract allows of it.
@@ -169,10 +200,6 @@ fn unix_ns(time: SystemTime) -> u64 {
     // What does not fit wraps around there, too, and is a time that cannot be, or another one.
     #[allow(clippy::cast_possible_truncation)]
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
-}
-
-fn is_time(time: SystemTime) -> bool {
-    (EARLIEST_UNIX_S..LATEST_UNIX_S).contains(&(unix_ns(time) / 1_000_000_000))
 }
 
 fn first_text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use opentelemetry_sdk::trace::SpanData;
 
 use crate::builder::{BuildError, Builder};
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::lifecycle::{Admission, Lifecycle};
 use crate::open::Open;
-use crate::queue::Queue;
+use crate::queue::{Bounds, Job, Queue};
 use crate::request::Admitted;
 use crate::spans;
 use crate::totals::Totals;
@@ -49,12 +49,15 @@ impl Exporter {
     /// An exporter that does nothing, as with `OTEL_SDK_DISABLED=true`.
     #[must_use]
     pub fn disabled() -> Self {
-        Self(Arc::new(Inner { queue: Arc::new(Queue::new(Duration::MAX, Duration::MAX)), enabled: false }))
+        Self(Arc::new(Inner {
+            queue: Arc::new(Queue::new(Bounds::default(), Clock::new(Duration::MAX, Duration::MAX))),
+            enabled: false,
+        }))
     }
 
     pub(crate) fn start(queue: Arc<Queue>) -> Result<Self, BuildError> {
         let inner = Inner { queue: Arc::clone(&queue), enabled: true };
-        let run = move || clock::run(&queue);
+        let run = move || queue.clock.run(&queue);
         std::thread::Builder::new().name("codex-pooler-clock".to_owned()).spawn(run).map_err(BuildError::Runtime)?;
         Ok(Self(Arc::new(inner)))
     }
@@ -70,7 +73,7 @@ impl Exporter {
         let at = SystemTime::now();
         let request = self.open(|| admission, at);
         if let Some((exporter, open)) = &request {
-            exporter.queue.admit(open, at);
+            clock::admit(&exporter.queue, open, at);
         }
         Admitted::new(request)
     }
@@ -111,7 +114,7 @@ impl Exporter {
     /// Records spans that were made elsewhere. What the contract does not know of them goes before they are sent.
     fn push(&self, spans: impl FnOnce() -> Vec<SpanData>) {
         if self.0.enabled {
-            self.0.queue.push(spans());
+            self.0.queue.push(Job::Spans(spans()));
         }
     }
 
@@ -150,7 +153,7 @@ impl Exporter {
         let now = SystemTime::now();
         // Counted from the clock, so that a process that was restarted goes on where it was.
         let open_for = now.duration_since(lifecycle.admitted_at).unwrap_or_default();
-        let sequence = (open_for.as_millis() / self.0.queue.heartbeat().as_millis().max(1)).min(MAX_MARKER_SEQUENCE);
+        let sequence = (open_for.as_millis() / self.0.queue.clock.heartbeat().as_millis().max(1)).min(MAX_MARKER_SEQUENCE);
         vec![spans::marker(lifecycle, u32::try_from(sequence).unwrap_or(0), now)]
     }
 }

@@ -85,7 +85,8 @@
 //! # 5. The settlement
 //!
 //! Only known usage has tokens, and only a price has a cost. A row waits for its settlement for 30 s as long as somebody has
-//! [`Finished`](crate::Finished); what comes later is a correction of the row.
+//! [`Finished`](crate::Finished); what comes later is a correction of the row. Let go of without a settlement, it says that the usage is
+//! unknown, so that no row stays pending.
 //!
 //! ```
 //! # fn ledger(mut finished: codex_pooler_exporter::Finished) {

@@ -25,9 +25,9 @@
 //! `http.response.status_code`, `error.type`), each with a value that the contract allows. Nothing else does: no other field, no event, no
 //! error or its causes, no link, no status text. Spans outside a request are not exported at all.
 //!
-//! A span's name is exported if it is on the list given to [`new`] and the contract allows it; else the span is called `internal`. The
-//! contract of this version allows no other name, because a receiver cannot know an application's list; until it does, the list says which
-//! names an operator may come to see.
+//! A span's name is exported if it is on the list given to [`new`] and has the form `[a-z][a-z0-9_.]{0,63}`; else the span is called
+//! `internal`. The collector cannot know an application's list: unless its operator's policy names them as well, it calls all of them
+//! `internal`.
 //!
 //! # Limits
 //!
@@ -48,7 +48,7 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
-use sanitizer::check::{self, check, check_name};
+use sanitizer::check::{self, check};
 use tracing::Subscriber;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::filter::filter_fn;
@@ -57,13 +57,15 @@ use tracing_subscriber::registry::LookupSpan;
 use uuid::Uuid;
 
 use crate::exporter::Inner;
+use crate::queue::Job;
 use crate::request::{Admitted, Request};
-use crate::{ids, spans};
+use crate::{enforce, ids, spans};
 
 /// Spans that one [`Request::span`] exports at most, so that a loop with a span in it does not push rows out of the queue.
 pub const MAX_SPANS: u32 = 256;
 
-/// A layer that exports the spans inside requests. `names` are the span names that may be exported, where the contract allows them.
+/// A layer that exports the spans inside requests. `names` are the span names that may be exported, such as `select_account`; one of another
+/// form than `[a-z][a-z0-9_.]{0,63}` is left out.
 pub fn new<S>(names: impl IntoIterator<Item = impl Into<String>>) -> impl Layer<S> + Send + Sync
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
@@ -71,8 +73,7 @@ where
     // A path to the method would fix the lifetime.
     #[allow(clippy::redundant_closure_for_method_calls)]
     let spans_only = filter_fn(|metadata| metadata.is_span());
-    let allowed = |name: &String| check_name(Record::of(None), name).is_ok();
-    let names = names.into_iter().map(Into::into).filter(allowed).collect();
+    let names = names.into_iter().map(Into::into).filter(|name: &String| enforce::is_internal_name(name)).collect();
     tracing_opentelemetry::layer()
         .with_tracer(InternalTracer { names })
         // Spans are found through `tracing`, so that what else the application does with OpenTelemetry is not changed.
@@ -229,7 +230,7 @@ impl Span for InternalSpan {
         let Some(open) = self.open.take() else { return };
         let Open { request, parent, name, started_at, mut attributes, status } = open;
         attributes.push(KeyValue::new(attr::REQUEST_ID, request.id.to_string()));
-        request.exporter.queue.push([SpanData {
+        let span = SpanData {
             span_context: self.context.clone(),
             parent_span_id: parent,
             parent_span_is_remote: false,
@@ -244,7 +245,8 @@ impl Span for InternalSpan {
             links: SpanLinks::default(),
             status,
             instrumentation_scope: spans::scope(),
-        }]);
+        };
+        request.exporter.queue.push(Job::Internal(Box::new(span)));
     }
 }
 

@@ -37,6 +37,7 @@ mod clock;
 mod config;
 mod end;
 pub mod enforce;
+mod environment;
 mod exporter;
 pub mod guide;
 pub mod ids;
@@ -63,7 +64,7 @@ pub use uuid;
 
 pub use builder::{BuildError, Builder};
 pub use config::{Compression, Protocol};
-pub use end::{AttemptEnd, Denial, End, Rejection, Terminal};
+pub use end::{AttemptEnd, Denial, End, EndStatus, Ended, Rejection, Terminal};
 pub use enforce::Enforced;
 pub use exporter::Exporter;
 pub use lifecycle::{Account, Admission, ApiKey, Attempt, Client, INTERRUPTED, Lifecycle, Pool, Price, Settlement, Tokens};

@@ -12,7 +12,7 @@ use contract::{
 use opentelemetry::trace::SpanContext;
 use uuid::Uuid;
 
-pub use crate::end::{AttemptEnd, Denial, End, INCOMPLETE_ERRORS, MASKED_CODES};
+pub use crate::end::{AttemptEnd, Denial, End, EndStatus, Ended, INCOMPLETE_ERRORS, MASKED_CODES};
 
 /// Error code of a request or attempt that was dropped before anyone said how it ended.
 pub const INTERRUPTED: &str = "interrupted";
@@ -31,7 +31,7 @@ pub struct Lifecycle {
     /// What the ledger says.
     pub settlement: Settlement,
     /// How it ended; absent while it is open.
-    pub end: Option<End>,
+    pub end: Option<Ended>,
 }
 
 impl Lifecycle {

@@ -1,20 +1,19 @@
 //! One request that was admitted: what is known of it, shared by its handles, the clock and the queue. Each has a lock of its own.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use contract::RequestStatus;
 use contract::outcome::CLIENT_DISCONNECTED;
 use opentelemetry_sdk::trace::SpanData;
 use uuid::Uuid;
 
 use crate::bounds::{self, MAX_ATTEMPTS};
 use crate::end::Terminal;
-use crate::lifecycle::{Attempt, AttemptEnd, End, INTERRUPTED, Lifecycle, Settlement};
-use crate::queue::{Job, Queue};
+use crate::lifecycle::{Attempt, AttemptEnd, Ended, INTERRUPTED, Lifecycle, Settlement};
+use crate::queue::{self, Job, Queue};
 use crate::spans;
 
-/// A request, from its admission on. Its lock may be held while the queue's is taken, never the other way round.
+/// A request, from its admission on.
 pub(crate) struct Open {
     id: Uuid,
     state: Mutex<State>,
@@ -88,14 +87,14 @@ impl Open {
 
     /// Gives up waiting for a settlement.
     pub(crate) fn settle_unknown(&self) {
-        let settlement = &mut self.lock().lifecycle.settlement;
-        if *settlement == Settlement::Pending {
-            *settlement = Settlement::Unknown;
+        let mut state = self.lock();
+        if state.phase != Phase::Recorded && state.lifecycle.settlement == Settlement::Pending {
+            state.lifecycle.settlement = Settlement::Unknown;
         }
     }
 
     /// Ends the request, unless it has ended. Says whether it should be held for its settlement; else it is to be [recorded](Self::record).
-    pub(crate) fn end(&self, mut end: End) -> bool {
+    pub(crate) fn end(&self, mut end: Ended) -> bool {
         bounds::end(&mut end);
         let mut state = self.lock();
         if state.phase != Phase::Open {
@@ -115,9 +114,6 @@ impl Open {
         }
         // Skipped candidates count too, so that there can be more retries than attempts, and never fewer.
         end.retry_count = end.retry_count.max(attempts.last().map_or(0, |last| last.number.saturating_sub(1)));
-        if end.status == RequestStatus::Rejected && !attempts.is_empty() {
-            end.status = RequestStatus::Other;
-        }
         // Without an attempt there is nothing that could use anything.
         if attempts.is_empty() && *settlement == Settlement::Pending {
             *settlement = Settlement::NotApplicable;
@@ -133,7 +129,7 @@ impl Open {
         if state.phase == Phase::Held {
             state.phase = Phase::Recorded;
             let spans = 1 + state.lifecycle.attempts.len();
-            queue.push_job(Job::Row { open: Arc::clone(self), spans });
+            queue.push(Job::Row { open: Arc::clone(self), spans });
         }
     }
 
@@ -142,13 +138,14 @@ impl Open {
         // Held while the marker is queued, so that none comes after the row.
         let state = self.lock();
         if state.phase == Phase::Open {
-            queue.push_job(Job::Marker { open: Arc::clone(self), sequence, at: SystemTime::now() });
+            queue.push(Job::Marker { open: Arc::clone(self), sequence, at: SystemTime::now() });
         }
         state.phase == Phase::Open
     }
 
-    pub(crate) fn is_recorded(&self) -> bool {
-        self.lock().phase == Phase::Recorded
+    /// Whether the settlement was not known when the row was recorded, or is not known yet.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.lock().lifecycle.settlement == Settlement::Pending
     }
 
     /// Whether nobody has said how it ended.
@@ -160,6 +157,7 @@ impl Open {
         self.lock().lifecycle.clone()
     }
 
+    /// The row and its attempts.
     pub(crate) fn row(&self) -> Vec<SpanData> {
         spans::finished(&self.lock().lifecycle)
     }
@@ -178,6 +176,6 @@ impl Open {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        queue::lock(&self.state)
     }
 }

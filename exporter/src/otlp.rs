@@ -1,5 +1,6 @@
 //! OTLP over gRPC and over HTTP: one message out, and what the receiver says to it.
 
+use std::error::Error;
 use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,14 +10,17 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::Trac
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use prost::Message as _;
 use tonic::codec::CompressionEncoding;
-use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::builder::BuildError;
 use crate::config::{Compression, Config, Protocol};
 
 /// Bytes of an answer at most, as OTLP says.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
+/// How the content type of every gRPC answer starts.
+const GRPC_CONTENT: &[u8] = b"application/grpc";
 
 /// What the receiver says to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub(crate) enum Answer {
     Refused,
     /// Not now; after this time, if it said so.
     NotNow(Option<Duration>),
+    /// It speaks another protocol. Who mends its configuration gets what waits.
+    OtherProtocol,
 }
 
 /// A message that is ready to be sent, more than once if need be.
@@ -55,8 +61,15 @@ impl Client {
         let mut endpoint = Endpoint::from_shared(config.url.to_string()).map_err(|_| BuildError::Endpoint)?;
         endpoint = endpoint.connect_timeout(config.timeout);
         if config.url.scheme() == "https" {
-            let tls = ClientTlsConfig::new().with_native_roots();
-            endpoint = endpoint.tls_config(tls).map_err(|_| BuildError::Client)?;
+            let tls = match &config.tls.roots {
+                Some(roots) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(roots)),
+                None => ClientTlsConfig::new().with_native_roots(),
+            };
+            let tls = match &config.tls.identity {
+                Some((certificate, key)) => tls.identity(Identity::from_pem(certificate, key)),
+                None => tls,
+            };
+            endpoint = endpoint.tls_config(tls).map_err(|_| config.tls.error())?;
         }
         let mut client = TraceServiceClient::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_ANSWER_BYTES);
         if config.compression == Compression::Gzip {
@@ -68,11 +81,19 @@ impl Client {
 
     fn http(config: &Config) -> Result<Self, BuildError> {
         // A redirect could lead the messages, or the credentials, somewhere else.
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(config.timeout)
-            .build()
-            .map_err(|_| BuildError::Client)?;
+        let mut client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(config.timeout);
+        if let Some(roots) = &config.tls.roots {
+            let roots = reqwest::Certificate::from_pem_bundle(roots).map_err(|_| BuildError::Certificate)?;
+            if roots.is_empty() {
+                return Err(BuildError::Certificate);
+            }
+            client = client.tls_certs_only(roots);
+        }
+        if let Some((certificate, key)) = &config.tls.identity {
+            let both = [&certificate[..], b"\n", key].concat();
+            client = client.identity(reqwest::Identity::from_pem(&both).map_err(|_| BuildError::Certificate)?);
+        }
+        let client = client.build().map_err(|_| config.tls.error())?;
         let mut headers = config.headers.0.clone();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/x-protobuf"));
         if config.compression == Compression::Gzip {
@@ -103,6 +124,7 @@ impl Client {
                 let message = tonic::Request::from_parts(metadata.clone(), tonic::Extensions::default(), (**message).clone());
                 match tokio::time::timeout(*timeout, client.export(message)).await {
                     Ok(Ok(response)) => taken(&response.into_inner()),
+                    Ok(Err(status)) if is_no_grpc(&status) => Answer::OtherProtocol,
                     Ok(Err(status)) => grpc_answer(&status),
                     Err(_) => Answer::NotNow(None),
                 }
@@ -112,6 +134,7 @@ impl Client {
                 *request.body_mut() = Some(body.clone().into());
                 match client.execute(request).await {
                     Ok(response) => http_answer(response).await,
+                    Err(error) if is_no_http1(&error) => Answer::OtherProtocol,
                     Err(_) => Answer::NotNow(None),
                 }
             }
@@ -124,6 +147,36 @@ impl Client {
 fn taken(response: &ExportTraceServiceResponse) -> Answer {
     let rejected = response.partial_success.as_ref().map_or(0, |partial| partial.rejected_spans);
     Answer::Taken { rejected: u64::try_from(rejected).unwrap_or(0) }
+}
+
+/// The first error of this type among the error and its causes.
+fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Whether what answered does not speak gRPC: bytes that are no HTTP/2, or HTTP/2 with an answer that has no gRPC status.
+fn is_no_grpc(status: &tonic::Status) -> bool {
+    // The text of an HTTP/1.1 answer, read as a frame's head, promises a frame far longer than is allowed.
+    let no_frame = |error: &h2::Error| error.reason() == Some(h2::Reason::FRAME_SIZE_ERROR);
+    // tonic makes a status of an HTTP one in these words only.
+    let no_status = status.message().contains("grpc-status header missing");
+    let content_type = status.metadata().get(header::CONTENT_TYPE.as_str()).map(AsciiMetadataValue::as_encoded_bytes);
+    let other_content = content_type.is_some_and(|text| !text.starts_with(GRPC_CONTENT));
+    no_status || other_content || cause::<h2::Error>(status).is_some_and(no_frame)
+}
+
+/// Whether what answered is no HTTP/1.1: a gRPC server starts with a frame of HTTP/2, which arrives after the request or before.
+fn is_no_http1(error: &reqwest::Error) -> bool {
+    // hyper has no other way to tell the second case.
+    let early = |error: &hyper::Error| error.to_string() == "received unexpected message from connection";
+    cause::<hyper::Error>(error).is_some_and(|error| error.is_parse() || early(error))
 }
 
 /// OTLP's table of gRPC codes that may be tried again.
@@ -142,6 +195,11 @@ fn grpc_answer(status: &tonic::Status) -> Answer {
 
 /// OTLP's list of HTTP statuses that may be tried again.
 async fn http_answer(mut response: reqwest::Response) -> Answer {
+    let content_type = response.headers().get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes);
+    // A gRPC server that takes HTTP/1.1 as well; its status is 200 whatever it thinks of the message.
+    if content_type.is_some_and(|text| text.starts_with(GRPC_CONTENT)) {
+        return Answer::OtherProtocol;
+    }
     match response.status() {
         status if status.is_success() => {
             let mut body = Vec::new();

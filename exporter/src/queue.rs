@@ -1,32 +1,30 @@
 //! The bounded queue between the callers and the network, and its account: emitted = exported + dropped + queued, at every moment.
 //!
 //! Callers put in what happened; the exporter's thread takes it out and makes spans of it, because composing a row takes longer than a
-//! request should be kept. One lock guards it all; a caller holds it for as long as it takes to append one entry.
+//! request should be kept. No lock is shared between requests: what waits is in queues without one, a counter of spans bounds them, and who
+//! wants room takes it from the counter before anything is put in. The locks here are for those who wait.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use crossbeam_queue::SegQueue;
 use opentelemetry_sdk::trace::SpanData;
 
-use crate::clock::{self, Due};
+use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 use crate::open::Open;
-use crate::spans;
-use crate::totals::Totals;
+use crate::totals::{Counters, Fate, Totals};
 
 /// Spans that wait at most. Each has its share of a lifecycle of a few kilobytes, so that a full queue is some 30 MB.
 pub(crate) const MAX_QUEUED: usize = 8192;
 /// Spans in one message at most, but for a row with more attempts than that.
 pub(crate) const MAX_BATCH: usize = 512;
 /// How long the first span of a message waits for others.
-const LINGER: Duration = Duration::from_millis(500);
-/// Open requests that send heartbeats at most. Beyond it a request is still recorded, and sends its first marker only.
-const MAX_WATCHED: usize = 65_536;
-/// Rows that wait for their settlement at most. Beyond it a row is sent as it is, and its settlement as a correction.
-const MAX_HELD: usize = 16_384;
+pub(crate) const LINGER: Duration = Duration::from_millis(500);
 /// Longest wait that a caller can ask for; more than this cannot be added to a point in time.
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long a shutdown waits for a message on its way to be given up.
 const ABANDON_TIME: Duration = Duration::from_secs(1);
 
@@ -38,8 +36,11 @@ pub(crate) enum Job {
     Row { open: Arc<Open>, spans: usize },
     /// A recorded row is known better.
     Correction { before: Arc<Open>, after: Box<Lifecycle>, sequence: u32, at: SystemTime },
-    /// Spans that were made elsewhere.
+    /// Spans that were composed already.
     Spans(Vec<SpanData>),
+    /// A span of the application's, made by the tracing layer.
+    #[cfg(feature = "tracing-layer")]
+    Internal(Box<SpanData>),
 }
 
 impl Job {
@@ -47,60 +48,63 @@ impl Job {
     fn spans(&self) -> usize {
         match self {
             Self::Marker { .. } | Self::Correction { .. } => 1,
+            #[cfg(feature = "tracing-layer")]
+            Self::Internal(_) => 1,
             Self::Row { spans, .. } => *spans,
             Self::Spans(spans) => spans.len(),
-        }
-    }
-
-    pub(crate) fn into_spans(self) -> Vec<SpanData> {
-        match self {
-            Self::Marker { open, sequence, at } => vec![open.marker(sequence, at)],
-            Self::Row { open, .. } => open.row(),
-            Self::Correction { before, after, sequence, at } => {
-                vec![spans::correction(&before.lifecycle(), &after, sequence, at)]
-            }
-            Self::Spans(spans) => spans,
         }
     }
 }
 
 /// What became of the spans of one message.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Fate {
-    pub(crate) exported: u64,
-    pub(crate) invalid: u64,
-    pub(crate) rejected: u64,
-    pub(crate) exhausted: u64,
-    pub(crate) shutdown: u64,
+pub(crate) struct Settled {
+    pub(crate) exported: usize,
+    pub(crate) invalid: usize,
+    pub(crate) rejected: usize,
+    pub(crate) exhausted: usize,
+    pub(crate) shutdown: usize,
+    /// Values that were left out of them, or replaced.
+    pub(crate) refused_values: u64,
+}
+
+/// The bounds of a queue, and its times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) max_queued: usize,
+    pub(crate) max_batch: usize,
+    pub(crate) linger: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { max_queued: MAX_QUEUED, max_batch: MAX_BATCH, linger: LINGER }
+    }
 }
 
 pub(crate) struct Queue {
-    state: Mutex<State>,
-    heartbeat: Duration,
-    hold: Duration,
-    /// There is something to send.
-    work: Condvar,
-    /// Something will be due.
-    time: Condvar,
+    bounds: Bounds,
+    /// What is due later.
+    pub(crate) clock: Clock,
+    /// Apart from the rest, so that a row can take their place.
+    markers: SegQueue<Job>,
+    others: SegQueue<Job>,
+    /// Taken from `others` and too long for the last message.
+    left_over: Mutex<Option<Job>>,
+    /// Spans of all that waits, and of what is just being put in.
+    waiting: AtomicUsize,
+    counters: Counters,
+    /// Someone waits until every span is settled: do not linger.
+    flushes: AtomicUsize,
+    closed: AtomicBool,
+    /// The thread that takes out.
+    sender: OnceLock<Thread>,
+    /// For those who wait for `settled`.
+    waiters: Mutex<()>,
     /// Spans were settled, or there is room.
     settled: Condvar,
     /// A message that is on its way should be given up.
     pub(crate) abandon: tokio::sync::Notify,
-}
-
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Job>,
-    waiting_spans: usize,
-    oldest: Option<Instant>,
-    totals: Totals,
-    /// When the next markers are due, in order: every request waits equally long.
-    watched: VecDeque<(Instant, Weak<Open>, u32)>,
-    /// When held rows are due, in order.
-    held: VecDeque<(Instant, Weak<Open>)>,
-    /// Someone waits until every span is settled: do not linger.
-    flushes: usize,
-    closed: bool,
 }
 
 /// Says how much is queued and not what: that is what other callers recorded, as they gave it, and there can be megabytes of it.
@@ -111,261 +115,231 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Queue {
-    /// With the time between two markers, and the time for which a row is held.
-    pub(crate) fn new(heartbeat: Duration, hold: Duration) -> Self {
+    pub(crate) fn new(bounds: Bounds, clock: Clock) -> Self {
         Self {
-            state: Mutex::default(),
-            heartbeat,
-            hold,
-            work: Condvar::new(),
-            time: Condvar::new(),
+            bounds,
+            clock,
+            markers: SegQueue::new(),
+            others: SegQueue::new(),
+            left_over: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            counters: Counters::default(),
+            flushes: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            sender: OnceLock::new(),
+            waiters: Mutex::default(),
             settled: Condvar::new(),
             abandon: tokio::sync::Notify::new(),
         }
     }
 
-    pub(crate) const fn heartbeat(&self) -> Duration {
-        self.heartbeat
-    }
-
-    /// Adds spans, or drops the ones that do not fit. Never waits.
-    pub(crate) fn push(&self, spans: impl IntoIterator<Item = SpanData>) {
-        self.push_job(Job::Spans(spans.into_iter().collect()));
-    }
-
-    /// As [`Self::push`]; all of it or nothing.
-    pub(crate) fn push_job(&self, job: Job) {
-        self.lock().push(job, self);
-    }
-
-    /// Adds the first marker of a request that is admitted now, and watches over the further ones.
-    pub(crate) fn admit(&self, open: &Arc<Open>, at: SystemTime) {
-        let mut state = self.lock();
-        state.push(Job::Marker { open: Arc::clone(open), sequence: 0, at }, self);
-        state.watch(Arc::downgrade(open), 1, self);
-    }
-
-    /// Asks for a marker with this number after the time between two.
-    pub(crate) fn watch(&self, open: Weak<Open>, sequence: u32) {
-        self.lock().watch(open, sequence, self);
-    }
-
-    /// Keeps a row until it has waited long enough for its settlement. Refused when too many wait, or at the end.
-    pub(crate) fn hold(&self, open: &Arc<Open>) -> bool {
-        let mut state = self.lock();
-        if state.closed || state.held.len() >= MAX_HELD {
-            return false;
+    /// Adds it, or drops it where it does not fit: all of it or nothing, because half a request would be a wrong one. Never waits.
+    pub(crate) fn push(&self, job: Job) {
+        let spans = job.spans();
+        if spans == 0 {
+            return;
         }
-        if state.held.is_empty() {
-            self.time.notify_one();
-        }
-        state.held.push_back((Instant::now() + self.hold.min(FOREVER), Arc::downgrade(open)));
-        true
+        self.counters.emit(spans);
+        let is_marker = matches!(job, Job::Marker { .. });
+        let before = loop {
+            if let Some(before) = self.reserve(spans) {
+                break before;
+            }
+            // A marker only says that a request is open, and the next one, or its row, says it better: it makes room.
+            if is_marker || self.markers.pop().is_none() {
+                return self.counters.settle(Fate::NoRoom, spans);
+            }
+            self.waiting.fetch_sub(1, SeqCst);
+            self.counters.settle(Fate::Displaced, 1);
+        };
+        self.put(job, spans, before);
     }
 
     /// Adds spans, and waits for room where there is none. The sender's own limits bound the wait.
-    pub(crate) fn push_waiting(&self, spans: Vec<SpanData>) {
-        let mut state = self.lock();
-        while state.waiting_spans > 0 && state.waiting_spans + spans.len() > MAX_QUEUED && !state.closed {
-            state = wait(&self.settled, state);
+    pub(crate) fn push_waiting(&self, given: Vec<SpanData>) {
+        let spans = given.len();
+        if spans == 0 {
+            return;
         }
-        state.push(Job::Spans(spans), self);
+        let mut waiters = lock(&self.waiters);
+        let before = loop {
+            if let Some(before) = self.reserve(spans) {
+                break before;
+            }
+            waiters = self.settled.wait(waiters).unwrap_or_else(PoisonError::into_inner);
+        };
+        drop(waiters);
+        self.counters.emit(spans);
+        self.put(Job::Spans(given), spans, before);
     }
 
-    /// Waits for something to send, and takes it. None when the queue is closed and empty.
-    pub(crate) fn next_batch(&self) -> Option<Vec<Job>> {
-        let mut state = self.lock();
-        loop {
-            let due_in = state.oldest.map(|oldest| LINGER.saturating_sub(oldest.elapsed()));
-            let hurry = state.flushes > 0 || state.closed || state.waiting_spans >= MAX_BATCH;
-            state = match due_in {
-                Some(left) if hurry || left.is_zero() => break,
-                None if state.closed => return None,
-                Some(left) => wait_for(&self.work, state, left),
-                None => wait(&self.work, state),
-            };
+    /// Takes room for so many spans, and says how many there were; none if they do not fit. What is longer than the queue fits when it is alone.
+    fn reserve(&self, spans: usize) -> Option<usize> {
+        let fits = |waiting: usize| Some(waiting + spans).filter(|sum| waiting == 0 || *sum <= self.bounds.max_queued);
+        self.waiting.fetch_update(SeqCst, SeqCst, fits).ok()
+    }
+
+    /// Puts in what room was taken for.
+    fn put(&self, job: Job, spans: usize, before: usize) {
+        // Asked after the reservation, as the sender asks whether anything is reserved after it saw the queue closed: one of both sees it.
+        if self.closed.load(SeqCst) {
+            self.waiting.fetch_sub(spans, SeqCst);
+            return self.counters.settle(Fate::TooLate, spans);
         }
-        let mut batch = Vec::new();
-        let mut spans = 0;
-        while let Some(job) = state.waiting.front() {
-            if !batch.is_empty() && spans + job.spans() > MAX_BATCH {
+        match job {
+            Job::Marker { .. } => self.markers.push(job),
+            _ => self.others.push(job),
+        }
+        // The sender sleeps until there is something, then until there is enough. Waking it costs more than all else here.
+        let batch = self.bounds.max_batch;
+        if before == 0 || (before < batch && before + spans >= batch) {
+            self.wake_sender();
+        }
+    }
+
+    /// Waits for something to send, and takes it. None when the queue is closed and empty. For one thread.
+    pub(crate) fn next_batch(&self) -> Option<Vec<Job>> {
+        let _ = self.sender.get_or_init(std::thread::current);
+        let mut send_at = None;
+        loop {
+            let closed = self.closed.load(SeqCst);
+            let waiting = self.waiting.load(SeqCst);
+            if waiting == 0 {
+                if closed {
+                    return None;
+                }
+                send_at = None;
+                std::thread::park();
+                continue;
+            }
+            let send_at = *send_at.get_or_insert_with(|| Instant::now() + self.bounds.linger);
+            let left = send_at.saturating_duration_since(Instant::now());
+            if closed || left.is_zero() || waiting >= self.bounds.max_batch || self.flushes.load(SeqCst) > 0 {
+                let batch = self.take_batch();
+                if !batch.is_empty() {
+                    return Some(batch);
+                }
+                // Someone has taken room, and is about to put something in.
+                std::thread::yield_now();
+            } else {
+                std::thread::park_timeout(left);
+            }
+        }
+    }
+
+    /// Markers first: a marker that arrived after its row would show a request as open that has ended.
+    fn take_batch(&self) -> Vec<Job> {
+        let max = self.bounds.max_batch;
+        let mut left_over = lock(&self.left_over);
+        let mut batch: Vec<Job> = std::iter::from_fn(|| self.markers.pop()).take(max).collect();
+        let mut spans = batch.len();
+        let mut rows = Vec::new();
+        while spans < max {
+            let Some(job) = left_over.take().or_else(|| self.others.pop()) else { break };
+            if spans > 0 && spans + job.spans() > max {
+                *left_over = Some(job);
                 break;
             }
             spans += job.spans();
-            batch.extend(state.waiting.pop_front());
+            rows.push(job);
         }
-        state.waiting_spans -= spans;
-        state.oldest = (!state.waiting.is_empty()).then(Instant::now);
-        self.settled.notify_all();
-        Some(batch)
+        if !rows.is_empty() {
+            // The markers of these rows that came meanwhile. There are as many as threads between two calls, and not more than fit the queue.
+            let late = self.markers.len();
+            batch.extend(std::iter::from_fn(|| self.markers.pop()).take(late).inspect(|_| spans += 1));
+        }
+        batch.append(&mut rows);
+        drop(left_over);
+        self.waiting.fetch_sub(spans, SeqCst);
+        self.say_settled();
+        batch
     }
 
     /// Says what became of a message's spans.
-    pub(crate) fn settle(&self, fate: Fate) {
-        let Fate { exported, invalid, rejected, exhausted, shutdown } = fate;
-        let totals = &mut self.lock().totals;
-        totals.queued -= exported + invalid + rejected + exhausted + shutdown;
-        totals.exported += exported;
-        totals.dropped_invalid += invalid;
-        totals.dropped_rejected += rejected;
-        totals.dropped_exhausted += exhausted;
-        totals.dropped_shutdown += shutdown;
-        self.settled.notify_all();
-    }
-
-    /// Waits until something is due by the clock. None when the queue is closed.
-    pub(crate) fn wait_for_due(&self) -> Option<Due> {
-        let mut state = self.lock();
-        loop {
-            if state.closed {
-                return None;
-            }
-            let due = state.due();
-            if !due.markers.is_empty() || !due.held.is_empty() {
-                return Some(due);
-            }
-            let next = [state.watched.front().map(|(due, ..)| *due), state.held.front().map(|(due, _)| *due)];
-            state = match next.into_iter().flatten().min() {
-                Some(due) => wait_for(&self.time, state, due.saturating_duration_since(Instant::now())),
-                None => wait(&self.time, state),
-            };
+    pub(crate) fn settle(&self, settled: Settled) {
+        let Settled { exported, invalid, rejected, exhausted, shutdown, refused_values } = settled;
+        self.counters.refuse(refused_values);
+        for (fate, spans) in [
+            (Fate::Exported, exported),
+            (Fate::Invalid, invalid),
+            (Fate::Rejected, rejected),
+            (Fate::Exhausted, exhausted),
+            (Fate::LeftBehind, shutdown),
+        ] {
+            self.counters.settle(fate, spans);
         }
+        self.say_settled();
     }
 
     /// Waits until what is queued now is settled, or the time is over.
     pub(crate) fn flush(&self, timeout: Duration) -> Totals {
         let deadline = Instant::now() + timeout.min(FOREVER);
-        let mut state = self.lock();
-        state.flushes += 1;
-        self.work.notify_all();
-        let target = state.totals.settled() + state.totals.queued;
-        while state.totals.settled() < target && state.totals.queued > 0 {
+        self.flushes.fetch_add(1, SeqCst);
+        self.wake_sender();
+        let mut waiters = lock(&self.waiters);
+        let target = self.counters.left_the_queue() + self.totals().queued;
+        while self.counters.left_the_queue() < target && self.totals().queued > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            state = wait_for(&self.settled, state, left);
+            waiters = self.settled.wait_timeout(waiters, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.flushes -= 1;
-        state.totals
+        drop(waiters);
+        self.flushes.fetch_sub(1, SeqCst);
+        self.totals()
     }
 
-    /// Takes no more; what waits still goes out.
+    /// Takes no more; what waits still goes out, and so do rows that are held.
     pub(crate) fn close(&self) {
-        let mut state = self.lock();
-        while !state.held.is_empty() {
-            let held = std::mem::take(&mut state.held);
-            // A request's lock is never taken under this one.
-            drop(state);
-            let held: Vec<_> = held.into_iter().map(|(_, open)| open).collect();
-            clock::record_all(self, &held);
-            state = self.lock();
-        }
-        state.closed = true;
-        drop(state);
-        self.work.notify_all();
-        self.time.notify_all();
-        self.settled.notify_all();
+        self.clock.close(self);
+        self.closed.store(true, SeqCst);
+        self.wake_sender();
+        self.say_settled();
     }
 
     /// Closes, waits until everything is settled, and gives up what is left when the time is over.
     pub(crate) fn shutdown(&self, timeout: Duration) -> Totals {
         self.close();
-        self.flush(timeout);
-        let mut state = self.lock();
-        let left = state.waiting_spans as u64;
-        state.waiting.clear();
-        state.waiting_spans = 0;
-        state.oldest = None;
-        state.totals.queued -= left;
-        state.totals.dropped_shutdown += left;
-        self.settled.notify_all();
-        self.work.notify_all();
-        if state.totals.queued > 0 {
+        let totals = self.flush(timeout);
+        if totals.queued == 0 {
+            return totals;
+        }
+        let left_over = lock(&self.left_over).take();
+        let waiting = std::iter::from_fn(|| self.markers.pop().or_else(|| self.others.pop()));
+        let left: usize = left_over.into_iter().chain(waiting).map(|job| job.spans()).sum();
+        self.waiting.fetch_sub(left, SeqCst);
+        self.counters.settle(Fate::LeftBehind, left);
+        self.wake_sender();
+        self.say_settled();
+        if self.totals().queued > 0 {
             self.abandon.notify_one();
-            drop(state);
             return self.flush(ABANDON_TIME);
         }
-        state.totals
+        self.totals()
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        self.lock().totals
+        self.counters.totals()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock, and if it did the counts would still be counts.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Makes room for what cannot be said again: a marker only says that a request is open, and the next one, or its row, says it better.
-    fn drop_markers(&mut self) {
-        let before = self.waiting.len();
-        self.waiting.retain(|job| !matches!(job, Job::Marker { .. }));
-        let dropped = before - self.waiting.len();
-        self.waiting_spans -= dropped;
-        self.totals.queued -= dropped as u64;
-        self.totals.dropped_queue_full += dropped as u64;
-    }
-
-    fn push(&mut self, job: Job, queue: &Queue) {
-        let spans = job.spans();
-        if spans == 0 {
-            return;
-        }
-        self.totals.emitted += spans as u64;
-        if self.waiting_spans + spans > MAX_QUEUED && !matches!(job, Job::Marker { .. }) {
-            self.drop_markers();
-        }
-        if self.closed {
-            self.totals.dropped_shutdown += spans as u64;
-        } else if self.waiting_spans + spans > MAX_QUEUED {
-            self.totals.dropped_queue_full += spans as u64;
-        } else {
-            // The exporter's thread sleeps until there is something, then until there is enough. Waking it costs more than all else here.
-            if self.waiting_spans == 0 {
-                self.oldest = Some(Instant::now());
-                queue.work.notify_one();
-            } else if self.waiting_spans < MAX_BATCH && self.waiting_spans + spans >= MAX_BATCH {
-                queue.work.notify_one();
-            }
-            self.waiting.push_back(job);
-            self.waiting_spans += spans;
-            self.totals.queued += spans as u64;
+    fn wake_sender(&self) {
+        // Before its first look into the queue it need not be woken.
+        if let Some(thread) = self.sender.get() {
+            thread.unpark();
         }
     }
 
-    fn watch(&mut self, open: Weak<Open>, sequence: u32, queue: &Queue) {
-        if self.watched.len() < MAX_WATCHED && !self.closed {
-            if self.watched.is_empty() {
-                queue.time.notify_one();
-            }
-            self.watched.push_back((Instant::now() + queue.heartbeat, open, sequence));
-        }
-    }
-
-    fn due(&mut self) -> Due {
-        let now = Instant::now();
-        let mut due = Due::default();
-        let gone = |open: &Weak<Open>| open.strong_count() == 0;
-        while self.watched.front().is_some_and(|(at, open, _)| *at <= now || gone(open)) {
-            due.markers.extend(self.watched.pop_front().map(|(_, open, sequence)| (open, sequence)));
-        }
-        while self.held.front().is_some_and(|(at, open)| *at <= now || gone(open)) {
-            due.held.extend(self.held.pop_front().map(|(_, open)| open));
-        }
-        due
+    fn say_settled(&self) {
+        // Taken, so that nobody is between the look at the counters and the wait.
+        drop(lock(&self.waiters));
+        self.settled.notify_all();
     }
 }
 
-fn wait<'a>(condition: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-    condition.wait(state).unwrap_or_else(PoisonError::into_inner)
-}
-
-fn wait_for<'a>(condition: &Condvar, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
-    condition.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+/// No code panics while it holds one of the locks, and if it did what they guard would still be right.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

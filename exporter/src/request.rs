@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
-use crate::end::{AttemptEnd, End, Rejection};
+use crate::clock;
+use crate::end::{AttemptEnd, End, Ended, Rejection};
 use crate::exporter::Inner;
 use crate::lifecycle::{Attempt, INTERRUPTED, Lifecycle, Settlement};
 use crate::open::Open;
@@ -21,12 +22,12 @@ struct Guard {
 }
 
 impl Guard {
-    fn finish(self, end: End) -> Finished {
+    fn finish(self, end: Ended) -> Finished {
         let (queue, open) = (&self.exporter.queue, &self.open);
-        if !(open.end(end) && queue.hold(open)) {
+        if !(open.end(end) && queue.clock.hold(open)) {
             open.record(queue);
         }
-        Finished { inner: Some((Arc::clone(&self.exporter), Arc::clone(open))), corrections: 0 }
+        Finished { inner: Some((Arc::clone(&self.exporter), Arc::clone(open))), corrections: 0, settled: false }
     }
 }
 
@@ -34,7 +35,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if self.open.is_open() {
             // Nobody is left who could settle it.
-            self.open.end(End::failed(INTERRUPTED));
+            self.open.end(End::failed(INTERRUPTED).into());
             self.open.settle_unknown();
             self.open.record(&self.exporter.queue);
         }
@@ -78,7 +79,7 @@ impl Admitted {
     /// Sends the first marker now, and further ones while the request is open. [`crate::Exporter::admit`] has done it already.
     pub fn start_markers(&self) {
         if let Some(guard) = &self.0 {
-            guard.exporter.queue.admit(&guard.open, SystemTime::now());
+            clock::admit(&guard.exporter.queue, &guard.open, SystemTime::now());
         }
     }
 
@@ -89,7 +90,7 @@ impl Admitted {
 
     /// As [`Self::reject`], at another time.
     pub fn reject_at(self, rejection: Rejection, at: SystemTime) {
-        self.complete_at(End::from(rejection), at);
+        self.end(Ended::from(rejection), at);
     }
 
     /// Ends a request that needed no attempt, or for which none could start. Its usage is "not applicable".
@@ -99,8 +100,12 @@ impl Admitted {
 
     /// As [`Self::complete`], at another time.
     pub fn complete_at(self, end: End, at: SystemTime) {
+        self.end(end.into(), at);
+    }
+
+    fn end(self, end: Ended, at: SystemTime) {
         if let Some(guard) = self.0 {
-            drop(guard.finish(End { at, ..end }));
+            drop(guard.finish(Ended { at, ..end }));
         }
     }
 
@@ -160,9 +165,9 @@ impl Request {
     }
 
     /// Ends the request now. Attempts that are still open are recorded as failed with the code [`INTERRUPTED`]. Retries are counted from the
-    /// attempts, where `end` does not say more. [`contract::RequestStatus::Rejected`] contradicts an attempt, and becomes [`contract::RequestStatus::Other`].
+    /// attempts, where `end` does not say more.
     ///
-    /// The row is recorded at once if the request is settled, or if what this returns is dropped; else it waits for the settlement, for
+    /// The row is recorded at once if the request is settled; else it waits for the settlement as long as somebody has what this returns, for
     /// [`contract::limits::SETTLEMENT_HOLD`] at most.
     pub fn finish(self, end: End) -> Finished {
         self.finish_at(end, SystemTime::now())
@@ -175,11 +180,15 @@ impl Request {
 
     /// As [`Self::finish`], at another time.
     pub fn finish_at(self, end: End, at: SystemTime) -> Finished {
-        self.0.map_or(Finished::NONE, |guard| guard.finish(End { at, ..end }))
+        self.0.map_or(Finished::NONE, |guard| guard.finish(Ended { at, ..end.into() }))
     }
 }
 
-/// A request that has ended, for what is learned of it later. It can be dropped at any time.
+/// A request that has ended, for what is learned of it later.
+///
+/// Dropped before anybody settled it, it says that the usage is unknown, because nobody is left who could say more: in the row, or in a
+/// correction of it if the row has waited long enough and went out as pending. So no row stays pending for ever, but for one whose process
+/// died in between. That is the pooler's own rule: of a request that has ended, usage is known, unknown or not applicable.
 ///
 /// ```no_run
 /// # fn later(request: codex_pooler_exporter::Request, settlement: codex_pooler_exporter::Settlement) {
@@ -192,10 +201,12 @@ impl Request {
 pub struct Finished {
     inner: Option<(Arc<Inner>, Arc<Open>)>,
     corrections: u32,
+    /// A correction said more of the settlement than that it is pending.
+    settled: bool,
 }
 
 impl Finished {
-    const NONE: Self = Self { inner: None, corrections: 0 };
+    const NONE: Self = Self { inner: None, corrections: 0, settled: false };
 
     /// Says what the ledger says. A row that was held for it is recorded; for one that went out before, a correction is. Known usage is final.
     pub fn settle(&mut self, settlement: Settlement) {
@@ -205,10 +216,8 @@ impl Finished {
     /// As [`Self::settle`]; `at` is when it was learned, should it be a correction.
     pub fn settle_at(&mut self, settlement: Settlement, at: SystemTime) {
         let Some((exporter, open)) = &self.inner else { return };
-        if !open.is_recorded() {
-            open.settle(settlement);
-            open.record(&exporter.queue);
-        }
+        open.settle(settlement);
+        open.record(&exporter.queue);
         let before = open.lifecycle();
         if before.settlement != settlement && !matches!(before.settlement, Settlement::Known { .. }) {
             self.correct_at(Lifecycle { settlement, ..before }, at);
@@ -226,8 +235,9 @@ impl Finished {
         if let Some((exporter, open)) = &self.inner {
             open.record(&exporter.queue);
             self.corrections = self.corrections.saturating_add(1);
+            self.settled |= after.settlement != Settlement::Pending;
             let (before, sequence) = (Arc::clone(open), self.corrections);
-            exporter.queue.push_job(Job::Correction { before, after: Box::new(after), sequence, at });
+            exporter.queue.push(Job::Correction { before, after: Box::new(after), sequence, at });
         }
     }
 
@@ -241,9 +251,14 @@ impl Finished {
 impl Drop for Finished {
     #[inline]
     fn drop(&mut self) {
-        // Nobody is left who could settle it.
-        if let Some((exporter, open)) = &self.inner {
+        if !self.settled
+            && let Some((exporter, open)) = &self.inner
+        {
+            open.settle_unknown();
             open.record(&exporter.queue);
+            if open.is_pending() {
+                self.settle(Settlement::Unknown);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use contract::{
     ABSENT, DASH, OTHER, PricingStatus, RecordKind, RequestStatus, ServiceTier, Transport, UsageStatus, attr, outcome,
 };
 
-use crate::attributes::{Attributes, allowed};
+use crate::attributes::{Attributes, allowed, allowed_int};
 use crate::lifecycle::{Account, ApiKey, Attempt, Lifecycle, Price, Settlement, Tokens};
 
 /// Everything but what depends on the span: its kind, its sequence and `error.type`.
@@ -15,11 +15,14 @@ pub(crate) fn attributes(lifecycle: &Lifecycle, kind: RecordKind) -> Attributes 
     let none = Account::default();
     let account = lifecycle.account.as_ref().or_else(|| Some(&lifecycle.attempts.last()?.account)).unwrap_or(&none);
     let mut row = Attributes::new(account.id.map(|id| id.to_string()));
-    row.text(attr::RECORD_KIND, kind.as_str());
+    // A text that stands in more than one column is checked once.
+    let key_label = row.part(attr::API_KEY_LABEL, key_label(&lifecycle.admission.api_key));
+    let latency_ms = latency_ms(lifecycle);
+    row.member(attr::RECORD_KIND, kind.as_str());
     identity(&mut row, lifecycle);
-    state(&mut row, lifecycle);
-    ownership(&mut row, lifecycle, account);
-    how(&mut row, lifecycle);
+    state(&mut row, lifecycle, latency_ms);
+    ownership(&mut row, lifecycle, account, key_label);
+    how(&mut row, lifecycle, key_label, latency_ms);
     settlement(&mut row, &lifecycle.settlement);
     row
 }
@@ -27,68 +30,70 @@ pub(crate) fn attributes(lifecycle: &Lifecycle, kind: RecordKind) -> Attributes 
 fn identity(row: &mut Attributes, lifecycle: &Lifecycle) {
     let admission = &lifecycle.admission;
     let id = admission.request_id.to_string();
-    let valid = |id: &Option<String>| id.as_deref().and_then(|id| allowed(attr::REQUEST_CORRELATION_ID, id)).map(str::to_owned);
-    let correlation_id = valid(&admission.correlation_id);
+    let correlation_id = admission.correlation_id.as_deref().and_then(|id| row.part(attr::REQUEST_CORRELATION_ID, id));
+    // What a client calls its request is searched for where it has the form of an id, and is no error where it has not.
+    let client_id = admission.client_request_id.as_deref().and_then(|id| allowed(attr::REQUEST_CORRELATION_ID, id));
     let mut search = id.clone();
-    for other in [&correlation_id, &valid(&admission.client_request_id)].into_iter().flatten() {
+    for other in [correlation_id, client_id].into_iter().flatten() {
         // Side by side, two ids can look like something else, such as a card number.
         let longer = format!("{search} {}", other.to_lowercase());
         if allowed(attr::REQUEST_SEARCH, &longer).is_some() {
             search = longer;
         }
     }
-    row.text(attr::REQUEST_ID, &id);
-    row.text(attr::REQUEST_CORRELATION_ID, correlation_id.as_deref().unwrap_or(ABSENT));
-    row.text(attr::REQUEST_SEARCH, search);
+    row.checked(attr::TEXT_ID, display::short_id(&id).to_owned());
+    row.checked(attr::REQUEST_ID, id);
+    row.checked(attr::REQUEST_CORRELATION_ID, correlation_id.unwrap_or(ABSENT).to_owned());
+    row.checked(attr::REQUEST_SEARCH, search);
     row.int(attr::REQUEST_ADMITTED_MS, unix_ms(lifecycle.admitted_at));
-    row.text(attr::TEXT_ID, display::short_id(&id));
 }
 
-fn state(row: &mut Attributes, lifecycle: &Lifecycle) {
+fn state(row: &mut Attributes, lifecycle: &Lifecycle, latency_ms: Option<u64>) {
     let end = lifecycle.end.as_ref();
     let code = error_code(lifecycle);
     let status = status(lifecycle);
-    let latency_ms = latency_ms(lifecycle);
     let retries = end.map_or(lifecycle.attempts.len().saturating_sub(1), |end| end.retry_count as usize);
-    row.text(attr::REQUEST_STATUS, status.as_str());
-    row.text(attr::REQUEST_OUTCOME, outcome::outcome(status, code).as_str());
+    row.member(attr::REQUEST_STATUS, status.as_str());
+    row.member(attr::REQUEST_OUTCOME, outcome::outcome(status, code).as_str());
     row.int(attr::REQUEST_RETRY_COUNT, retries);
     row.maybe_int(attr::REQUEST_LATENCY_MS, latency_ms);
     row.text(attr::ERROR_CODE, code.unwrap_or(ABSENT));
     row.text(attr::TEXT_ERRORS, display::text_errors(&errors(lifecycle)));
     if let Some(end) = end {
         row.maybe_int(attr::HTTP_RESPONSE_STATUS_CODE, end.http_status);
-        row.maybe_text(attr::RESPONSE_STATUS, end.response_status.map(contract::ResponseStatus::as_str));
-        row.maybe_text(attr::RESPONSE_INCOMPLETE_REASON, end.incomplete_reason.map(contract::IncompleteReason::as_str));
+        row.maybe_member(attr::RESPONSE_STATUS, end.response_status.map(contract::ResponseStatus::as_str));
+        row.maybe_member(attr::RESPONSE_INCOMPLETE_REASON, end.incomplete_reason.map(contract::IncompleteReason::as_str));
     }
 }
 
-fn ownership(row: &mut Attributes, lifecycle: &Lifecycle, account: &Account) {
+fn ownership(row: &mut Attributes, lifecycle: &Lifecycle, account: &Account, key_label: Option<&str>) {
     let pool = &lifecycle.admission.pool;
-    row.text(attr::POOL_ID, pool.id.to_string());
+    let pool_name = row.part(attr::POOL_NAME, &pool.name);
+    row.id(attr::POOL_ID, pool.id);
     row.text(attr::POOL_SLUG, &pool.slug);
-    row.text(attr::POOL_NAME, &pool.name);
-    self::account(row, account);
+    row.checked(attr::POOL_NAME, pool_name.unwrap_or(ABSENT).to_owned());
+    let label = self::account(row, account);
     row.text(attr::UPSTREAM_PLAN_LABEL, plan(account).as_deref().unwrap_or(ABSENT));
     row.text(attr::UPSTREAM_PLAN_FAMILY, account.plan_family.as_deref().unwrap_or(ABSENT));
-    row.text(attr::API_KEY_LABEL, key_label(&lifecycle.admission.api_key));
+    row.checked(attr::API_KEY_LABEL, key_label.unwrap_or(ABSENT).to_owned());
     if let ApiKey::Key { id, prefix, .. } = &lifecycle.admission.api_key {
-        row.text(attr::API_KEY_ID, id.to_string());
+        row.id(attr::API_KEY_ID, *id);
         row.maybe_text(attr::API_KEY_PREFIX, prefix.as_deref());
     }
-    let pool_name = allowed(attr::POOL_NAME, &pool.name).unwrap_or(DASH);
-    row.text(attr::TEXT_ACCOUNT, display::text_account(account_label(account).as_deref(), pool_name));
+    row.text(attr::TEXT_ACCOUNT, display::text_account(label.as_deref(), pool_name.unwrap_or(DASH)));
 }
 
-fn how(row: &mut Attributes, lifecycle: &Lifecycle) {
+fn how(row: &mut Attributes, lifecycle: &Lifecycle, key_label: Option<&str>, latency_ms: Option<u64>) {
     let admission = &lifecycle.admission;
     let last = lifecycle.attempts.last();
     let effort = last.and_then(effort);
     let tier = lifecycle.end.as_ref().and_then(|end| end.service_tier).or(admission.service_tier);
     let fast_mode = admission.fast_mode || [tier, admission.requested_tier].contains(&Some(ServiceTier::Priority));
     let client = admission.client.as_ref();
-    let version = client.and_then(|c| c.version.as_deref()).and_then(|v| allowed(attr::USER_AGENT_VERSION, v));
-    let model = admission.model.as_deref().map(|model| allowed(attr::REQUEST_MODEL, model).unwrap_or(OTHER));
+    let version = client.and_then(|c| c.version.as_deref()).and_then(|v| row.part(attr::USER_AGENT_VERSION, v));
+    // Of a request that is about no model, the log knows the path in its place.
+    let model = admission.model.as_deref().filter(|model| !model.starts_with('/'));
+    let model = model.map(|model| row.part(attr::REQUEST_MODEL, model).unwrap_or(OTHER));
     let text_model = display::text_model(&ModelText {
         model,
         effort,
@@ -96,29 +101,31 @@ fn how(row: &mut Attributes, lifecycle: &Lifecycle) {
         tier,
         requested_tier: admission.requested_tier,
         fast_mode,
-        api_key: allowed(attr::API_KEY_LABEL, key_label(&admission.api_key)).unwrap_or(DASH),
+        api_key: key_label.unwrap_or(DASH),
     });
     let text_client = client.map(|client| (client.family, version));
 
-    row.text(attr::HTTP_REQUEST_METHOD, admission.method.as_str());
-    row.text(attr::HTTP_ROUTE, admission.route.as_str());
-    row.text(attr::REQUEST_MODEL, model.unwrap_or(ABSENT));
-    row.text(attr::REQUEST_TRANSPORT, admission.transport.as_str());
-    row.text(attr::REQUEST_ROUTE_CLASS, admission.route_class.as_str());
-    row.text(attr::REQUEST_SERVING_MODE, admission.serving_mode.as_str());
+    row.member(attr::HTTP_REQUEST_METHOD, admission.method.as_str());
+    row.member(attr::HTTP_ROUTE, admission.route.as_str());
+    row.checked(attr::REQUEST_MODEL, model.unwrap_or(ABSENT).to_owned());
+    row.member(attr::REQUEST_TRANSPORT, admission.transport.as_str());
+    row.member(attr::REQUEST_ROUTE_CLASS, admission.route_class.as_str());
+    row.member(attr::REQUEST_SERVING_MODE, admission.serving_mode.as_str());
     if admission.transport == Transport::Websocket {
-        row.text(attr::NETWORK_PROTOCOL_NAME, "websocket");
+        row.member(attr::NETWORK_PROTOCOL_NAME, "websocket");
     }
-    row.maybe_text(attr::REASONING_EFFORT_REQUESTED, admission.requested_effort.map(contract::ReasoningEffort::as_str));
-    row.maybe_text(attr::REASONING_EFFORT_EFFECTIVE, effort.map(contract::ReasoningEffort::as_str));
-    row.maybe_text(attr::REASONING_EFFORT_SOURCE, last.and_then(|last| last.effort_source).map(contract::EffortSource::as_str));
-    row.maybe_text(attr::SERVICE_TIER_REQUESTED, admission.requested_tier.map(contract::ServiceTier::as_str));
-    row.maybe_text(attr::SERVICE_TIER_ACTUAL, tier.map(contract::ServiceTier::as_str));
-    row.maybe_text(attr::USER_AGENT_NAME, client.map(|client| client.family.as_str()));
-    row.maybe_text(attr::USER_AGENT_VERSION, version);
+    row.maybe_member(attr::REASONING_EFFORT_REQUESTED, admission.requested_effort.map(contract::ReasoningEffort::as_str));
+    row.maybe_member(attr::REASONING_EFFORT_EFFECTIVE, effort.map(contract::ReasoningEffort::as_str));
+    row.maybe_member(attr::REASONING_EFFORT_SOURCE, last.and_then(|last| last.effort_source).map(contract::EffortSource::as_str));
+    row.maybe_member(attr::SERVICE_TIER_REQUESTED, admission.requested_tier.map(contract::ServiceTier::as_str));
+    row.maybe_member(attr::SERVICE_TIER_ACTUAL, tier.map(contract::ServiceTier::as_str));
+    row.maybe_member(attr::USER_AGENT_NAME, client.map(|client| client.family.as_str()));
+    if let Some(version) = version {
+        row.checked(attr::USER_AGENT_VERSION, version.to_owned());
+    }
     row.text(attr::TEXT_MODEL, text_model);
     row.text(attr::TEXT_TRANSPORT, display::text_transport(admission.transport, fast_mode, text_client));
-    row.text(attr::TEXT_ROUTE, display::text_route(admission.route, admission.translated_from, latency_ms(lifecycle)));
+    row.text(attr::TEXT_ROUTE, display::text_route(admission.route, admission.translated_from, latency_ms));
 }
 
 fn settlement(row: &mut Attributes, settlement: &Settlement) {
@@ -135,8 +142,8 @@ fn settlement(row: &mut Attributes, settlement: &Settlement) {
             (UsageStatus::UsageKnown, pricing, tokens, usd)
         }
     };
-    row.text(attr::USAGE_STATUS, status.as_str());
-    row.text(attr::PRICING_STATUS, pricing.as_str());
+    row.member(attr::USAGE_STATUS, status.as_str());
+    row.member(attr::PRICING_STATUS, pricing.as_str());
     row.maybe_int(attr::USAGE_INPUT_TOKENS, tokens.input);
     row.maybe_int(attr::USAGE_CACHE_READ_INPUT_TOKENS, tokens.cache_read);
     row.maybe_int(attr::USAGE_CACHE_WRITE_INPUT_TOKENS, tokens.cache_write);
@@ -146,7 +153,10 @@ fn settlement(row: &mut Attributes, settlement: &Settlement) {
     if let Some(usd) = usd {
         row.double(attr::COST_SETTLED_USD, usd);
     }
-    row.text(attr::TEXT_USAGE, display::text_usage(status, tokens.total, tokens.cache_read, usd));
+    // A number that is refused is not shown either.
+    let total = tokens.total.and_then(|total| allowed_int(attr::USAGE_TOTAL_TOKENS, total));
+    let cache_read = tokens.cache_read.and_then(|read| allowed_int(attr::USAGE_CACHE_READ_INPUT_TOKENS, read));
+    row.text(attr::TEXT_USAGE, display::text_usage(status, total, cache_read, usd));
 }
 
 /// Status of the row; an end that says "in progress" contradicts itself.
@@ -158,16 +168,13 @@ pub(crate) fn status(lifecycle: &Lifecycle) -> RequestStatus {
     }
 }
 
-/// Id and label of an account; the label is `none` where there is no account.
-pub(crate) fn account(span: &mut Attributes, account: &Account) {
-    span.maybe_text(attr::UPSTREAM_ACCOUNT_ID, account.id.map(|id| id.to_string()));
-    span.text(attr::UPSTREAM_ACCOUNT_LABEL, account_label(account).as_deref().unwrap_or(ABSENT));
-}
-
-/// The label where it may be shown, else the short form of the id.
-fn account_label(account: &Account) -> Option<String> {
-    let label = account.label.as_deref().and_then(|label| allowed(attr::UPSTREAM_ACCOUNT_LABEL, label));
-    label.map(str::to_owned).or_else(|| Some(display::account_short_form(&account.id?.to_string())))
+/// Id and label of an account. The label is the one that may be shown, else the short form of the id, else `none`, and is returned.
+pub(crate) fn account(span: &mut Attributes, account: &Account) -> Option<String> {
+    let label = account.label.as_deref().and_then(|label| span.part(attr::UPSTREAM_ACCOUNT_LABEL, label)).map(str::to_owned);
+    let label = label.or_else(|| Some(display::account_short_form(&account.id?.to_string())));
+    span.maybe_id(attr::UPSTREAM_ACCOUNT_ID, account.id);
+    span.checked(attr::UPSTREAM_ACCOUNT_LABEL, label.clone().unwrap_or(ABSENT.to_owned()));
+    label
 }
 
 /// The plan badge.

@@ -3,16 +3,22 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use contract::DropReason;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
+use opentelemetry_sdk::trace::SpanData;
+use tracing::dispatcher::{DefaultGuard, Dispatch};
 
 use crate::builder::BuildError;
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::enforce;
 use crate::otlp::{Answer, Client};
-use crate::queue::{Fate, Job, Queue};
+use crate::queue::{Job, Queue, Settled};
+use crate::spans;
 
+/// The name of the exporter's thread.
+const THREAD_NAME: &str = "codex-pooler-export";
 /// First pause before a message is sent again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause, whatever a receiver asks for.
@@ -27,10 +33,14 @@ pub(crate) fn start(config: Config, queue: Arc<Queue>) -> Result<(), BuildError>
     let (ready, is_ready) = mpsc::sync_channel(1);
     let run = move || {
         // The runtime lives and ends on this thread: dropping one inside another runtime's task would panic.
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        // The threads on which names of hosts are looked up are as silent as this one, for as long as they live.
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.thread_name(THREAD_NAME).on_thread_start(|| std::mem::forget(silence())).enable_all();
+        let runtime = match runtime.build() {
             Ok(runtime) => runtime,
             Err(error) => return drop(ready.send(Err(BuildError::Runtime(error)))),
         };
+        let silence = silence();
         let client = {
             let _inside = runtime.enter();
             Client::new(&config)
@@ -46,14 +56,20 @@ pub(crate) fn start(config: Config, queue: Arc<Queue>) -> Result<(), BuildError>
                     budget: Budget::new(Instant::now()),
                     pause: FIRST_PAUSE,
                     failing: false,
+                    protocol: config.protocol,
+                    silence,
                 };
                 while let Some(batch) = queue.next_batch() {
                     queue.settle(runtime.block_on(sender.deliver(batch, &queue)));
                 }
+                // Connections end with the runtime, and are not heard then either.
+                let silence = sender.silence.take();
+                drop((sender, runtime));
+                drop(silence);
             }
         }
     };
-    std::thread::Builder::new().name("codex-pooler-export".to_owned()).spawn(run).map_err(BuildError::Runtime)?;
+    std::thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(run).map_err(BuildError::Runtime)?;
     is_ready.recv().unwrap_or(Err(BuildError::Client))
 }
 
@@ -66,19 +82,28 @@ struct Sender {
     pause: Duration,
     /// The last try failed, and that was said.
     failing: bool,
+    protocol: Protocol,
+    silence: Option<DefaultGuard>,
 }
 
 impl Sender {
     /// Sends a batch, until it is settled or should be given up.
-    async fn deliver(&mut self, batch: Vec<Job>, queue: &Queue) -> Fate {
-        let given: Vec<_> = batch.into_iter().flat_map(Job::into_spans).collect();
-        let mut fate = Fate::default();
-        let recorded = given.len();
-        let spans: Vec<_> = given.into_iter().filter_map(|span| enforce::span(span).ok()).collect();
-        let (left, recorded) = (spans.len() as u64, recorded as u64);
-        fate.invalid = recorded - left;
+    async fn deliver(&mut self, batch: Vec<Job>, queue: &Queue) -> Settled {
+        let mut settled = Settled::default();
+        let mut spans = Vec::new();
+        for span in batch.into_iter().flat_map(compose) {
+            match span {
+                Ok(mut span) => {
+                    // How many values were refused while it was composed. A receiver is not told.
+                    settled.refused_values += u64::from(std::mem::take(&mut span.dropped_attributes_count));
+                    spans.push(span);
+                }
+                Err(_) => settled.invalid += 1,
+            }
+        }
+        let left = spans.len();
         if left == 0 {
-            return fate;
+            return settled;
         }
         let resource_spans = group_spans_by_resource_and_scope(spans, &self.resource);
         let message = ExportTraceServiceRequest { resource_spans };
@@ -88,14 +113,14 @@ impl Sender {
         };
         match sent {
             Some(Sent::Taken { rejected }) => {
-                fate.rejected = rejected.min(left);
-                fate.exported = left - fate.rejected;
+                settled.rejected = usize::try_from(rejected).unwrap_or(left).min(left);
+                settled.exported = left - settled.rejected;
             }
-            Some(Sent::Refused) => fate.rejected = left,
-            Some(Sent::Exhausted) => fate.exhausted = left,
-            None => fate.shutdown = left,
+            Some(Sent::Refused) => settled.rejected = left,
+            Some(Sent::Exhausted) => settled.exhausted = left,
+            None => settled.shutdown = left,
         }
-        fate
+        settled
     }
 
     async fn send(&mut self, message: ExportTraceServiceRequest) -> Sent {
@@ -111,6 +136,7 @@ impl Sender {
                 }
                 Answer::Refused => return Sent::Refused,
                 Answer::NotNow(asked) => asked,
+                Answer::OtherProtocol => None,
             };
             let now = Instant::now();
             let pause = asked.unwrap_or_else(|| with_jitter(self.pause)).min(MAX_PAUSE).max(self.budget.take(now));
@@ -128,19 +154,54 @@ impl Sender {
         if fails == std::mem::replace(&mut self.failing, fails) {
             return;
         }
-        match answer {
-            Answer::Taken { rejected: 0 } => tracing::info!("the OTLP receiver takes all spans again"),
-            Answer::Taken { .. } => {
+        // The application hears this, and nothing else of what happens on this thread.
+        self.silence = None;
+        match (answer, self.protocol) {
+            (Answer::Taken { rejected: 0 }, _) => tracing::info!("the OTLP receiver takes all spans again"),
+            (Answer::Taken { .. }, _) => {
                 tracing::warn!("the OTLP receiver rejects spans; what is lost is counted in the exporter's totals");
             }
-            Answer::Refused => {
+            (Answer::Refused, _) => {
                 tracing::warn!("the OTLP receiver refuses messages; what is lost is counted in the exporter's totals");
             }
-            Answer::NotNow(_) => {
+            (Answer::NotNow(_), _) => {
                 tracing::warn!("the OTLP receiver cannot be reached or is busy; spans wait, and are tried again");
             }
+            (Answer::OtherProtocol, Protocol::Grpc) => tracing::warn!(
+                "the OTLP endpoint does not speak gRPC: set its gRPC port (4317 by default), or the protocol http/protobuf; \
+                 spans wait, and are tried again"
+            ),
+            (Answer::OtherProtocol, Protocol::HttpProtobuf) => tracing::warn!(
+                "the OTLP endpoint does not speak HTTP/1.1: set its HTTP port (4318 by default), or the protocol grpc; \
+                 spans wait, and are tried again"
+            ),
         }
+        self.silence = silence();
     }
+}
+
+/// The spans of a job. What this crate composed has been checked value by value, and is only looked at for what would have the whole span
+/// refused; what the tracing layer made is enforced once more.
+fn compose(job: Job) -> Vec<Result<SpanData, DropReason>> {
+    let sound = |span: SpanData| enforce::sound(&span).map(|()| span);
+    match job {
+        Job::Marker { open, sequence, at } => vec![sound(open.marker(sequence, at))],
+        Job::Row { open, .. } => open.row().into_iter().map(sound).collect(),
+        Job::Correction { before, after, sequence, at } => {
+            vec![sound(spans::correction(&before.lifecycle(), &after, sequence, at))]
+        }
+        Job::Spans(spans) => spans.into_iter().map(sound).collect(),
+        #[cfg(feature = "tracing-layer")]
+        Job::Internal(span) => vec![enforce::internal(*span)],
+    }
+}
+
+/// Keeps what the libraries below say about connections and frames, on this thread and in the tasks that it runs, from the application's
+/// subscriber, which has no use for it, and which could feed it back into an exporter. `Dispatch::none` is known to nobody else, so that the
+/// application's own events cost what they cost without it.
+#[allow(clippy::unnecessary_wraps, reason = "its place is an `Option`, which is empty while something is said")]
+fn silence() -> Option<DefaultGuard> {
+    Some(tracing::dispatcher::set_default(&Dispatch::none()))
 }
 
 enum Sent {

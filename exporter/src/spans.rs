@@ -1,11 +1,14 @@
 //! Turns a lifecycle into spans: pure functions, the same lifecycle always gives the same spans.
+//!
+//! The `dropped_attributes_count` of each says how many of the values that were given the contract refused, so that they were left out or
+//! replaced. [`crate::Exporter`] adds it up in [`crate::Totals::refused_values`], and does not send it.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use contract::{AttemptStatus, Method, OTHER, Operation, Record, RecordKind, RequestStatus, Route, Transport, attr, outcome};
+use opentelemetry::InstrumentationScope;
 use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
-use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use sanitizer::check::check_name;
 
@@ -31,7 +34,7 @@ pub fn finished(lifecycle: &Lifecycle) -> Vec<SpanData> {
         (ids::trace(admission.request_id), ids::request_span(admission.request_id)),
         SpanId::INVALID,
         (lifecycle.admitted_at, end.at),
-        attributes.into_values(),
+        attributes,
     );
     span.status = status(error);
     // No trace state: it is free text.
@@ -55,7 +58,7 @@ pub fn marker(lifecycle: &Lifecycle, sequence: u32, observed_at: SystemTime) -> 
         (ids::in_progress_trace(id), ids::in_progress_span(id, sequence)),
         SpanId::INVALID,
         (observed_at, observed_at),
-        attributes.into_values(),
+        attributes,
     )
 }
 
@@ -64,26 +67,23 @@ pub fn marker(lifecycle: &Lifecycle, sequence: u32, observed_at: SystemTime) -> 
 #[must_use]
 pub fn correction(before: &Lifecycle, after: &Lifecycle, sequence: u32, learned_at: SystemTime) -> SpanData {
     let id = after.admission.request_id;
-    let before = row::attributes(before, RecordKind::Correction).into_values();
+    let (before, _) = row::attributes(before, RecordKind::Correction).into_parts();
+    let (after, refused) = row::attributes(after, RecordKind::Correction).into_parts();
     let mut attributes = Attributes::new(None);
-    attributes.text(attr::RECORD_KIND, RecordKind::Correction.as_str());
-    attributes.text(attr::REQUEST_ID, id.to_string());
+    attributes.member(attr::RECORD_KIND, RecordKind::Correction.as_str());
+    attributes.id(attr::REQUEST_ID, id);
     attributes.int(attr::CORRECTION_SEQUENCE, sequence);
-    let mut values = attributes.into_values();
-    let own = values.len();
-    for now in row::attributes(after, RecordKind::Correction).into_values() {
-        // Never again what says which row this is, should a caller have mixed two up.
-        if !before.contains(&now) && values[..own].iter().all(|said| said.key != now.key) {
-            values.push(now);
-        }
-    }
+    // Never again what says which row this is, should a caller have mixed two up.
+    let own: Vec<_> = attributes.iter().map(|own| own.key.clone()).collect();
+    attributes.extend(after.into_iter().filter(|now| !before.contains(now) && !own.contains(&now.key)));
+    attributes.refuse(refused);
     span(
         RecordKind::Correction,
         "correction",
         (ids::trace(id), ids::correction_span(id, sequence)),
         ids::request_span(id),
         (learned_at, learned_at),
-        values,
+        attributes,
     )
 }
 
@@ -97,19 +97,19 @@ fn attempt(lifecycle: &Lifecycle, attempt: &Attempt, row_ended_at: SystemTime) -
 
     let mut span_attributes = Attributes::new(attempt.account.id.map(|id| id.to_string()));
     let a = &mut span_attributes;
-    a.text(attr::RECORD_KIND, RecordKind::Attempt.as_str());
-    a.text(attr::REQUEST_ID, admission.request_id.to_string());
-    a.text(attr::POOL_ID, admission.pool.id.to_string());
+    a.member(attr::RECORD_KIND, RecordKind::Attempt.as_str());
+    a.id(attr::REQUEST_ID, admission.request_id);
+    a.id(attr::POOL_ID, admission.pool.id);
     a.text(attr::POOL_SLUG, &admission.pool.slug);
     row::account(a, &attempt.account);
-    a.maybe_text(attr::UPSTREAM_ASSIGNMENT_ID, attempt.account.assignment_id.map(|id| id.to_string()));
+    a.maybe_id(attr::UPSTREAM_ASSIGNMENT_ID, attempt.account.assignment_id);
     a.maybe_text(attr::UPSTREAM_PLAN_LABEL, row::plan(&attempt.account));
     a.maybe_text(attr::UPSTREAM_PLAN_FAMILY, attempt.account.plan_family.as_deref());
     let id = if attempt.id.is_nil() { ids::attempt(admission.request_id, attempt.number) } else { attempt.id };
-    a.text(attr::ATTEMPT_ID, id.to_string());
+    a.id(attr::ATTEMPT_ID, id);
     a.int(attr::ATTEMPT_NUMBER, attempt.number);
-    a.text(attr::ATTEMPT_STATUS, attempt_status.as_str());
-    a.text(attr::ATTEMPT_TRANSPORT, attempt.transport.as_str());
+    a.member(attr::ATTEMPT_STATUS, attempt_status.as_str());
+    a.member(attr::ATTEMPT_TRANSPORT, attempt.transport.as_str());
     a.text(attr::ERROR_CODE, code.unwrap_or(contract::ABSENT));
     a.maybe_int(attr::HTTP_RESPONSE_STATUS_CODE, http_status);
     if error {
@@ -117,10 +117,10 @@ fn attempt(lifecycle: &Lifecycle, attempt: &Attempt, row_ended_at: SystemTime) -
     }
     if let Some(end) = end {
         a.bool(attr::ATTEMPT_RETRYABLE, end.retryable);
-        a.maybe_text(attr::RESPONSE_STATUS, end.response_status.map(contract::ResponseStatus::as_str));
+        a.maybe_member(attr::RESPONSE_STATUS, end.response_status.map(contract::ResponseStatus::as_str));
     }
     let method = upstream_method(admission.method, admission.transport, attempt.transport);
-    a.text(attr::HTTP_REQUEST_METHOD, method.as_str());
+    a.member(attr::HTTP_REQUEST_METHOD, method.as_str());
     let name = match operation(admission.route) {
         None => method.to_string(),
         Some(operation) => {
@@ -136,7 +136,7 @@ fn attempt(lifecycle: &Lifecycle, attempt: &Attempt, row_ended_at: SystemTime) -
         (ids::trace(admission.request_id), ids::attempt_span(admission.request_id, attempt.number)),
         ids::request_span(admission.request_id),
         (attempt.started_at, attempt_end_at(attempt, row_ended_at)),
-        span_attributes.into_values(),
+        span_attributes,
     );
     span.status = status(error);
     span
@@ -144,20 +144,20 @@ fn attempt(lifecycle: &Lifecycle, attempt: &Attempt, row_ended_at: SystemTime) -
 
 /// The attributes of a model call, by their conventional names.
 fn inference(a: &mut Attributes, attempt: &Attempt, operation: Operation) {
-    a.text(attr::GEN_AI_OPERATION_NAME, operation.as_str());
-    a.text(attr::GEN_AI_PROVIDER_NAME, "openai");
+    a.member(attr::GEN_AI_OPERATION_NAME, operation.as_str());
+    a.member(attr::GEN_AI_PROVIDER_NAME, "openai");
     if operation == Operation::Chat {
-        a.text(attr::OPENAI_API_TYPE, "responses");
+        a.member(attr::OPENAI_API_TYPE, "responses");
     }
     if matches!(attempt.transport, Transport::HttpSse | Transport::Websocket) {
         a.bool(attr::GEN_AI_REQUEST_STREAM, true);
     }
     a.maybe_text(attr::GEN_AI_REQUEST_MODEL, attempt.model.as_deref());
-    a.maybe_text(attr::GEN_AI_REQUEST_REASONING_LEVEL, row::effort(attempt).map(contract::ReasoningEffort::as_str));
-    a.maybe_text(attr::OPENAI_REQUEST_SERVICE_TIER, attempt.service_tier.map(contract::ServiceTier::as_str));
+    a.maybe_member(attr::GEN_AI_REQUEST_REASONING_LEVEL, row::effort(attempt).map(contract::ReasoningEffort::as_str));
+    a.maybe_member(attr::OPENAI_REQUEST_SERVICE_TIER, attempt.service_tier.map(contract::ServiceTier::as_str));
     let Some(end) = &attempt.end else { return };
     a.maybe_text(attr::GEN_AI_RESPONSE_MODEL, end.response_model.as_deref());
-    a.maybe_text(attr::OPENAI_RESPONSE_SERVICE_TIER, end.service_tier.map(contract::ServiceTier::as_str));
+    a.maybe_member(attr::OPENAI_RESPONSE_SERVICE_TIER, end.service_tier.map(contract::ServiceTier::as_str));
     let reasons: Vec<_> = end.finish_reasons.iter().take(MAX_FINISH_REASONS).map(|reason| reason.as_str()).collect();
     if !reasons.is_empty() {
         a.texts(attr::GEN_AI_RESPONSE_FINISH_REASONS, &reasons);
@@ -248,8 +248,9 @@ fn span(
     (trace_id, span_id): (TraceId, SpanId),
     parent_span_id: SpanId,
     (start_time, end_time): (SystemTime, SystemTime),
-    attributes: Vec<KeyValue>,
+    attributes: Attributes,
 ) -> SpanData {
+    let (attributes, refused) = attributes.into_parts();
     let record = Record::of(Some(kind));
     let name = if check_name(record, name).is_ok() { Cow::Owned(name.to_owned()) } else { Cow::Borrowed(record.fallback_name) };
     SpanData {
@@ -266,7 +267,7 @@ fn span(
         // The clocks of two machines can disagree; a span that ends before it starts is refused everywhere.
         end_time: end_time.max(start_time),
         attributes,
-        dropped_attributes_count: 0,
+        dropped_attributes_count: refused,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
         status: status(false),

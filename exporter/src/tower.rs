@@ -6,8 +6,8 @@
 //!
 //! ```
 //! use codex_pooler_exporter::tower::{CurrentRequest, Head, RequestLayer};
-//! use codex_pooler_exporter::{Admission, ApiKey, End, Exporter, Pool};
-//! use contract::{RequestStatus, Transport};
+//! use codex_pooler_exporter::{Admission, ApiKey, Exporter, Pool, Rejection};
+//! use contract::Transport;
 //!
 //! /// What the application's authentication leaves in the extensions.
 //! #[derive(Clone)]
@@ -26,7 +26,7 @@
 //!
 //! async fn handler(request: http::Request<String>) -> http::Response<String> {
 //!     if let Some(current) = request.extensions().get::<CurrentRequest>() {
-//!         current.end(End { error_code: Some("no_eligible_backend".into()), ..End::new(RequestStatus::Rejected) });
+//!         let _ = current.reject(Rejection::new("no_eligible_backend", 503));
 //!     }
 //!     http::Response::builder().status(503).body(String::new()).unwrap_or_default()
 //! }
@@ -37,7 +37,7 @@
 //! | what happened | recorded as |
 //! |---|---|
 //! | the handler panicked, or its service failed without an answer | failed, `interrupted` |
-//! | the handler said how it ends ([`CurrentRequest::end`]) | that; the HTTP status is the answer's, unless the handler gave one |
+//! | the handler said how it ends ([`CurrentRequest::end`], [`CurrentRequest::reject`]) | that; the HTTP status is the answer's, unless the handler gave one |
 //! | the answer was dropped before its end, or never came: the client went away | failed, `client_disconnected` |
 //! | the answer's body failed | failed, `upstream_stream_error` |
 //! | status 101: the connection is a websocket now | when the last [`CurrentRequest`] is dropped, as it said, else failed, `interrupted` |

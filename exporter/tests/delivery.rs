@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use codex_pooler_exporter::{AttemptEnd, Compression, End, Exporter, Protocol, Rejection, Settlement, Terminal, Totals};
+use codex_pooler_exporter::{
+    AttemptEnd, Compression, End, Exporter, Price, Protocol, Rejection, Settlement, Terminal, Tokens, Totals,
+};
 use contract::RecordKind;
 use sanitizer::view;
 use support::{admission, assert_clean, attempt};
@@ -206,29 +208,145 @@ impl io::Write for Lines {
     }
 }
 
+/// Runs a test in a process of its own, with these variables, and says whether this is it. A subscriber is one for the whole process, because the
+/// exporter has threads of its own, and other tests here would add the lines of other exporters.
+fn in_own_process(test: &str, variables: &[(&str, &str)]) -> bool {
+    if std::env::var_os("OWN_PROCESS").is_some() {
+        return true;
+    }
+    let this = std::env::current_exe().unwrap();
+    let mut run = std::process::Command::new(this);
+    let run = run.args(["--exact", test]).env("OWN_PROCESS", "1").envs(variables.iter().copied()).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+    false
+}
+
+impl Lines {
+    /// Everything that is said in this process from now on.
+    fn listen() -> Self {
+        let lines = Self::default();
+        let writer = lines.clone();
+        let everything = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_thread_names(true);
+        let everything = everything.with_ansi(false).with_writer(move || writer.clone());
+        tracing::subscriber::set_global_default(everything.finish()).unwrap();
+        lines
+    }
+
+    /// What was said on the exporter's threads and on those of tests. The backend has threads as well, and no name for them.
+    fn text(&self) -> String {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        // Time, level, thread, module.
+        let of_exporter = |line: &&str| {
+            let mut words = line.split_whitespace().skip(2);
+            let starts = |word: Option<&str>, with: &str| word.is_some_and(|word| word.starts_with(with));
+            starts(words.next(), "codex-pooler-") || starts(words.next(), "codex_pooler_exporter")
+        };
+        text.lines().filter(of_exporter).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Guarantees: in an application that listens to everything, all that is heard of an exporter's work, over both protocols, is one line when it
+/// fails and one when it works again; nothing of the libraries below it, whose lines could hold what they send.
+#[test]
+fn libraries_are_not_heard() {
+    if !in_own_process("libraries_are_not_heard", &[]) {
+        return;
+    }
+    let lines = Lines::listen();
+    for (protocol, start) in [(Protocol::HttpProtobuf, Backend::http as fn(Script) -> Backend), (Protocol::Grpc, Backend::grpc)] {
+        let backend = start(Script::turns_then([Answer::Refuse(503)], Answer::Accept));
+        // By name, so that it has to be looked up.
+        let url = backend.url().replace("127.0.0.1", "localhost");
+        let exporter = Exporter::builder().endpoint(url).protocol(protocol).build().unwrap();
+        one_request(&exporter);
+        assert_eq!(exporter.shutdown().exported, 3);
+    }
+    let text = lines.text();
+    assert!(text.lines().all(|line| line.contains("codex_pooler_exporter")), "{text}");
+    assert_eq!(text.lines().count(), 4, "{text}");
+    std::thread::Builder::new().name("codex-pooler-itself".into()).spawn(|| tracing::trace!("heard")).unwrap().join().unwrap();
+    assert!(lines.text().contains("heard"), "the application is, and lines of named threads are looked at");
+}
+
+/// Guarantees: a variable that is ignored is worth one line, which names it and repeats nothing of its value.
+#[test]
+fn ignored_variables_are_said() {
+    if !in_own_process("ignored_variables_are_said", &[("OTEL_EXPORTER_OTLP_TIMEOUT", "hunter2")]) {
+        return;
+    }
+    let lines = Lines::listen();
+    drop(Exporter::builder().build().unwrap());
+    let text = lines.text();
+    assert!(text.contains("OTEL_EXPORTER_OTLP_TIMEOUT") && text.contains("WARN") && !text.contains("hunter2"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+/// Guarantees: an endpoint of the other protocol is said to be that, in one line that says what to change; the spans wait.
+fn other_protocol(backend: &Backend, protocol: Protocol, expected: &str) {
+    let lines = Lines::listen();
+    let exporter = Exporter::builder().endpoint(backend.url()).protocol(protocol).build().unwrap();
+    one_request(&exporter);
+    wait_for("a line", || (!lines.text().is_empty()).then_some(()));
+    let totals = exporter.totals();
+    assert_eq!((totals.queued, totals.dropped()), (3, 0));
+    exporter.shutdown_within(Duration::ZERO);
+    let text = lines.text();
+    assert!(text.contains(expected) && text.lines().count() == 1, "{text}");
+}
+
+/// Guarantees: see [`other_protocol`]; OTLP/HTTP sent to a gRPC port.
+#[test]
+fn http_to_a_grpc_port() {
+    if in_own_process("http_to_a_grpc_port", &[]) {
+        other_protocol(
+            &Backend::grpc(Script::always(Answer::Accept)),
+            Protocol::HttpProtobuf,
+            "does not speak HTTP/1.1: set its HTTP port",
+        );
+    }
+}
+
+/// Guarantees: see [`other_protocol`]; OTLP/gRPC sent to an HTTP port.
+#[test]
+fn grpc_to_an_http_port() {
+    if in_own_process("grpc_to_an_http_port", &[]) {
+        other_protocol(&Backend::http(Script::always(Answer::Accept)), Protocol::Grpc, "does not speak gRPC: set its gRPC port");
+    }
+}
+
+/// Guarantees: what the contract refuses of a caller's values is counted, once for every span that would have shown it; the spans are sent.
+#[test]
+fn refused_values_are_counted() {
+    let backend = Backend::http(Script::always(Answer::Accept));
+    let exporter = Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf).build().unwrap();
+    one_request(&exporter);
+    assert_eq!(exporter.flush().refused_values, 0);
+    let mut admission = admission();
+    admission.pool.name = "alice@example.com".into();
+    let request = exporter.admit(admission).dispatch();
+    let tokens = Tokens { input: Some(u64::MAX), total: Some(u64::MAX), ..Tokens::default() };
+    request.settle(Settlement::Known { tokens, price: Price::Unpriced(contract::PricingStatus::None) });
+    request.finish(End::completed());
+    // The name in the marker and in the row, and two numbers in the row.
+    let totals = exporter.shutdown();
+    assert_eq!((totals.refused_values, totals.exported, totals.dropped()), (4, 5, 0));
+    assert_clean(&backend);
+}
+
 /// Guarantees: a receiver that is not there is worth one line, however often it is tried, and the line repeats nothing of the configuration.
 #[test]
 fn one_line_of_warning() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    // For the whole process: the exporter has a thread of its own. The other tests here only add lines of other exporters, so this one
-    // runs in a process of its own.
-    if std::env::var_os("ONE_LINE").is_none() {
-        let this = std::env::current_exe().unwrap();
-        let run =
-            std::process::Command::new(this).args(["--exact", "one_line_of_warning"]).env("ONE_LINE", "1").output().unwrap();
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+    if !in_own_process("one_line_of_warning", &[]) {
         return;
     }
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(move || writer.clone()).finish();
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let lines = Lines::listen();
     let backend = Backend::http(Script::always(Answer::Refuse(503)));
     let exporter =
         Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf).header("x", "hunter2").build().unwrap();
     one_request(&exporter);
     wait_for("three tries", || (backend.recorded().len() >= 3).then_some(()));
     exporter.shutdown_within(Duration::ZERO);
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = lines.text();
     let port = backend.url().rsplit(':').next().unwrap().to_owned();
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use codex_pooler_exporter::{
-    Account, Admission, ApiKey, Attempt, AttemptEnd, BuildError, End, Exporter, Pool, Protocol, Settlement, Totals,
+    Account, Admission, ApiKey, Attempt, AttemptEnd, BuildError, End, EndStatus, Exporter, Pool, Protocol, Settlement, Totals,
 };
 use contract::{AttemptStatus, Method, RecordKind, RequestStatus, Route, Transport, attr};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
@@ -103,7 +103,7 @@ fn one_request(exporter: &Exporter) -> Uuid {
     let attempt = request.attempt(Attempt { model: Some("gpt-5.4".into()), ..Attempt::new(account(), Transport::HttpSse) });
     attempt.finish(AttemptEnd { http_status: Some(200), ..AttemptEnd::new(AttemptStatus::Succeeded) });
     request.settle(Settlement::Unknown);
-    request.finish(End { http_status: Some(200), ..End::new(RequestStatus::Succeeded) });
+    request.finish(End { http_status: Some(200), ..End::new(EndStatus::Succeeded) });
     id
 }
 
@@ -186,7 +186,7 @@ fn heartbeats_while_open() {
     let exporter = Exporter::builder().endpoint(url).heartbeat(Duration::from_millis(100)).build().unwrap();
     let request = exporter.admit(admission()).dispatch();
     received.wait(|received| received.of_kind(RecordKind::InProgress).len() >= 4);
-    request.finish(End::new(RequestStatus::Succeeded));
+    request.finish(End::new(EndStatus::Succeeded));
     let totals = exporter.shutdown();
     let markers = received.of_kind(RecordKind::InProgress);
     let sequences: Vec<_> = markers.iter().map(|span| view::int(&span.attributes, attr::IN_PROGRESS_SEQUENCE).unwrap()).collect();
@@ -202,7 +202,7 @@ fn heartbeats_while_open() {
 fn a_dropped_request_is_recorded() {
     let (url, received) = receiver(Protocol::Grpc);
     let exporter = Exporter::builder().endpoint(url).build().unwrap();
-    let at = std::time::UNIX_EPOCH + Duration::from_secs(1_787_302_837);
+    let at = std::time::SystemTime::now() - Duration::from_secs(60);
     let request = exporter.admit_at(admission(), at).dispatch();
     let attempt = request.attempt_at(Attempt::new(account(), Transport::HttpSse), at);
     let task = std::thread::spawn(move || {

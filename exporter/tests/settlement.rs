@@ -7,7 +7,7 @@ mod support;
 use std::time::{Duration, UNIX_EPOCH};
 
 use codex_pooler_exporter::{
-    Admission, Attempt, AttemptEnd, End, Exporter, Finished, Price, Protocol, Settlement, Terminal, Tokens,
+    Admission, Attempt, AttemptEnd, End, Exporter, Finished, Lifecycle, Price, Protocol, Settlement, Terminal, Tokens,
 };
 use contract::{RecordKind, Transport, attr};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -89,6 +89,31 @@ fn late_usage_is_a_correction() {
     assert_clean(&backend);
 }
 
+/// Guarantees: a row that went out as pending does not stay so: when its handle is let go without a settlement, a correction says that the usage
+/// is unknown; once a correction has said more, none does.
+#[test]
+fn no_row_stays_pending() {
+    let backend = Backend::http(Script::always(Answer::Accept));
+    let builder = Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf);
+    let exporter = builder.settlement_hold(Duration::from_millis(50)).build().unwrap();
+    let (forgotten, finished) = pending(&exporter);
+    let row = wait_for("the row", || rows(&backend, forgotten).pop());
+    assert_eq!(usage(&row), (Some("usage_pending"), None, None));
+    drop(finished);
+    let (corrected, mut finished) = pending(&exporter);
+    wait_for("the row", || rows(&backend, corrected).pop());
+    let settled = Lifecycle { settlement: known(692), ..finished.lifecycle().unwrap() };
+    finished.correct(settled);
+    drop(finished);
+    exporter.shutdown();
+    let corrections = |id| {
+        spans_of(&backend, RecordKind::Correction, id).iter().map(|span| usage(span).0.map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(corrections(forgotten), [Some("usage_unknown".to_owned())]);
+    assert_eq!(corrections(corrected), [Some("usage_known".to_owned())]);
+    assert_clean(&backend);
+}
+
 /// Guarantees: a handle that is let go holds nothing back, and neither does a shutdown.
 #[test]
 fn nothing_is_held_for_nobody() {
@@ -97,9 +122,10 @@ fn nothing_is_held_for_nobody() {
     drop(finished);
     exporter.flush();
     assert_eq!(rows(&backend, dropped).len(), 1);
+    assert_eq!(usage(&rows(&backend, dropped)[0]), (Some("usage_unknown"), None, None));
     let (held, _finished) = pending(&exporter);
     let totals = exporter.shutdown();
-    assert_eq!(usage(&rows(&backend, held)[0]), (Some("usage_pending"), None, None));
+    assert_eq!(usage(&rows(&backend, held)[0]), (Some("usage_unknown"), None, None));
     assert_eq!((totals.emitted, totals.exported), (6, 6));
 }
 
@@ -124,7 +150,7 @@ fn traps() {
     let row = &rows(&backend, id)[0];
     let text = |key| view::text(&row.attributes, key);
     assert_eq!(usage(row), (Some("usage_known"), None, Some(0.0)));
-    assert_eq!(text(attr::REQUEST_MODEL), Some("_OTHER"), "not the path");
+    assert_eq!(text(attr::REQUEST_MODEL), Some("none"), "not the path");
     assert_eq!((text(attr::UPSTREAM_ACCOUNT_LABEL), text(attr::UPSTREAM_PLAN_FAMILY)), (Some("seat 2"), Some("pro")));
     let attempts = spans_of(&backend, RecordKind::Attempt, id);
     assert!(attempts.iter().all(|span| view::int(&span.attributes, attr::HTTP_RESPONSE_STATUS_CODE).is_none()));

@@ -114,8 +114,12 @@ fn read_some(stream: &mut TcpStream, expected: &str) {
 }
 
 fn attempt(current: &CurrentRequest) -> codex_pooler_exporter::AttemptHandle {
+    current.attempt(an_attempt()).expect("it is open")
+}
+
+fn an_attempt() -> Attempt {
     let account = Account { id: Some(Uuid::new_v4()), label: Some("Aurora seat 1".into()), ..Account::default() };
-    current.attempt(Attempt::new(account, Transport::HttpSse)).expect("it is open")
+    Attempt::new(account, Transport::HttpSse)
 }
 
 fn chunks(count: u32) -> Body {
@@ -268,7 +272,7 @@ fn a_status_says_how_it_ended() {
 fn the_handler_knows_better() {
     let rejected = async |Extension(current): Extension<CurrentRequest>| {
         current.end(End::failed("an earlier word"));
-        current.end(Rejection::new("model_not_allowed", 403).into());
+        assert!(current.reject(Rejection::new("model_not_allowed", 403)) && current.attempt(an_attempt()).is_none());
         StatusCode::OK
     };
     let server = Server::start(Router::new().route("/v1/responses", get(rejected)));

@@ -41,7 +41,7 @@ pub use columns::Column;
 pub use queue::WriteError;
 pub use reader::{Candidate, Counts, MAX_TRACE_SPANS, ReadError, Reader, Records, Scan, StoredSpan, Trace};
 pub use schema::OpenError;
-pub use writer::Swept;
+pub use writer::{Change, Swept};
 
 /// How long traces are kept unless told otherwise.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -113,8 +113,9 @@ impl Store {
         Ok(Self { queue: Arc::new(queue), reader: Reader::new(config.path.clone(), clock) })
     }
 
-    /// Stores a message. Resolves once it is committed; given up on, it is stored all the same.
-    pub async fn write(&self, message: Sanitized) -> Result<(), WriteError> {
+    /// Stores a message, and says what each of its spans changed, in their order. Resolves once it is committed; given up on, it is stored
+    /// all the same.
+    pub async fn write(&self, message: Sanitized) -> Result<Vec<Change>, WriteError> {
         self.queue.write(message).await
     }
 

@@ -12,7 +12,7 @@ use sanitizer::Sanitized;
 use tokio::sync::oneshot;
 
 use crate::CloseError;
-use crate::writer::{Swept, Writer};
+use crate::writer::{Change, Swept, Writer};
 
 /// Messages that may wait.
 const MAX_QUEUED_MESSAGES: usize = 1_024;
@@ -37,10 +37,13 @@ pub enum WriteError {
     Failed(#[source] Arc<rusqlite::Error>),
 }
 
+/// What each span of a message changed, or why nothing of it is stored.
+type Written = Result<Vec<Change>, WriteError>;
+
 struct Job {
     message: Sanitized,
     spans: u64,
-    done: oneshot::Sender<Result<(), WriteError>>,
+    done: oneshot::Sender<Written>,
 }
 
 /// What other threads may look at.
@@ -70,11 +73,11 @@ impl Queue {
         Ok(Self { sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), counters })
     }
 
-    pub(crate) async fn write(&self, message: Sanitized) -> Result<(), WriteError> {
+    pub(crate) async fn write(&self, message: Sanitized) -> Written {
         self.push(message)?.await.unwrap_or(Err(WriteError::Closed))
     }
 
-    fn push(&self, message: Sanitized) -> Result<oneshot::Receiver<Result<(), WriteError>>, WriteError> {
+    fn push(&self, message: Sanitized) -> Result<oneshot::Receiver<Written>, WriteError> {
         let spans = message.report().accepted_records;
         let (done, answer) = oneshot::channel();
         // The lock makes the look at the counter and the addition to it one step.
@@ -150,9 +153,13 @@ fn write_together(writer: &mut Writer, first: Job, jobs: &Receiver<Job>, counter
     }
     let result = writer.write(batch.iter().map(|job| &job.message)).map_err(|error| WriteError::Failed(Arc::new(error)));
     counters.queued_spans.fetch_sub(spans, Ordering::AcqRel);
-    for job in batch {
+    let answers: Vec<Written> = match result {
+        Ok(changes) => changes.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error); batch.len()],
+    };
+    for (job, answer) in batch.into_iter().zip(answers) {
         // Whoever waited may have given up; the message is stored all the same.
-        let _ = job.done.send(result.clone());
+        let _ = job.done.send(answer);
     }
 }
 
@@ -251,7 +258,7 @@ mod tests {
         let answers: Vec<_> = (0..50).map(|_| queue.push(message(1)).unwrap()).collect();
         queue.close().unwrap();
         for mut answer in answers {
-            assert!(matches!(answer.try_recv(), Ok(Ok(()))));
+            assert!(matches!(answer.try_recv(), Ok(Ok(_))));
         }
         assert!(matches!(queue.write(message(1)).await, Err(WriteError::Closed)));
     }

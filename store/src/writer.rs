@@ -78,6 +78,18 @@ impl Swept {
     }
 }
 
+/// What storing a span changed. Whoever counts by it counts what is delivered again, after whatever restart, once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// The span said something new: of a row, that its request had none; of a marker, that it is the latest word on an open request; of any
+    /// other span, that none with its ids was there.
+    pub is_new: bool,
+    /// The row as it was shown before a row or a correction was stored, if it was there.
+    pub row_before: Option<Box<Span>>,
+    /// The row as it is shown since, if a row or a correction was stored and it is there.
+    pub row_now: Option<Box<Span>>,
+}
+
 /// What a trace's row in the table says about it.
 struct TraceRow<'a> {
     state: &'static str,
@@ -94,17 +106,18 @@ impl<'a> TraceRow<'a> {
 }
 
 impl Writer {
-    /// Writes all the messages in one transaction: all of them, or none.
-    pub(crate) fn write<'a>(&mut self, messages: impl Iterator<Item = &'a Sanitized>) -> rusqlite::Result<()> {
+    /// Writes all the messages in one transaction: all of them, or none. Of each message, what each of its spans changed.
+    pub(crate) fn write<'a>(&mut self, messages: impl Iterator<Item = &'a Sanitized>) -> rusqlite::Result<Vec<Vec<Change>>> {
         self.file.check()?;
         let transaction = self.begin()?;
+        let mut changes = Vec::new();
         for message in messages {
-            for (resource, span) in message.spans() {
-                put(&transaction, resource, span)?;
-            }
+            let of_message = message.spans().map(|(resource, span)| put(&transaction, resource, span));
+            changes.push(of_message.collect::<rusqlite::Result<_>>()?);
             judged_by(&transaction, message)?;
         }
-        transaction.commit()
+        transaction.commit()?;
+        Ok(changes)
     }
 
     /// Deletes at most [`STEP_TRACES`] of each kind. What it deleted is not everything that is due unless it is less than that.
@@ -185,7 +198,7 @@ pub(crate) fn sql_ns(unix_ns: u64) -> i64 {
     i64::try_from(unix_ns).unwrap_or(i64::MAX)
 }
 
-fn put(tx: &Transaction<'_>, resource: Option<&Resource>, span: &Span) -> rusqlite::Result<()> {
+fn put(tx: &Transaction<'_>, resource: Option<&Resource>, span: &Span) -> rusqlite::Result<Change> {
     match view::record_kind(span) {
         Some(RecordKind::Request) => put_row(tx, resource, span.clone()),
         Some(RecordKind::InProgress) => match view::text(&span.attributes, attr::REQUEST_ID).and_then(row::id_bytes) {
@@ -198,20 +211,22 @@ fn put(tx: &Transaction<'_>, resource: Option<&Resource>, span: &Span) -> rusqli
 }
 
 /// Stores a final row, with the corrections that are known by now.
-fn put_row(tx: &Transaction<'_>, resource: Option<&Resource>, mut span: Span) -> rusqlite::Result<()> {
+fn put_row(tx: &Transaction<'_>, resource: Option<&Resource>, mut span: Span) -> rusqlite::Result<Change> {
+    let row_before = final_row(tx, &span.trace_id)?.map(|(_, row)| Box::new(row));
     let corrections = corrections(tx, &span.trace_id)?;
     row::correct(&mut span, &corrections);
     delete_markers(tx, &span.trace_id, None)?;
     put_view(tx, &TraceRow::row("final", &span), resource.map(Resource::encode_to_vec).as_deref())?;
-    Ok(())
+    Ok(Change { is_new: row_before.is_none(), row_before, row_now: Some(Box::new(span)) })
 }
 
 /// Stores a marker as the live row of its request, and as itself, in place of the marker before it.
-fn put_marker(tx: &Transaction<'_>, resource: Option<&Resource>, marker: &Span, row_id: [u8; 16]) -> rusqlite::Result<()> {
+fn put_marker(tx: &Transaction<'_>, resource: Option<&Resource>, marker: &Span, row_id: [u8; 16]) -> rusqlite::Result<Change> {
     let sequence = Some(view::int(&marker.attributes, attr::IN_PROGRESS_SEQUENCE).unwrap_or(0));
     let live = row::live(marker, row_id);
     let resource = resource.map(Resource::encode_to_vec);
-    if put_view(tx, &TraceRow { sequence, ..TraceRow::row("open", &live) }, resource.as_deref())? {
+    let is_new = put_view(tx, &TraceRow { sequence, ..TraceRow::row("open", &live) }, resource.as_deref())?;
+    if is_new {
         delete_markers(tx, &row_id, Some(&marker.trace_id))?;
         put_view(
             tx,
@@ -219,11 +234,11 @@ fn put_marker(tx: &Transaction<'_>, resource: Option<&Resource>, marker: &Span, 
             resource.as_deref(),
         )?;
     }
-    Ok(())
+    Ok(Change { is_new, ..Change::default() })
 }
 
 /// Stores any other span. A correction also changes the row, if that is there.
-fn put_span(tx: &Transaction<'_>, resource: Option<&Resource>, span: &Span) -> rusqlite::Result<()> {
+fn put_span(tx: &Transaction<'_>, resource: Option<&Resource>, span: &Span) -> rusqlite::Result<Change> {
     let times = (sql_ns(span.start_time_unix_nano), sql_ns(span.end_time_unix_nano));
     let found: Option<(i64, String)> = tx
         .prepare_cached("SELECT id, state FROM traces WHERE trace_id = ?1")?
@@ -247,27 +262,37 @@ fn put_span(tx: &Transaction<'_>, resource: Option<&Resource>, span: &Span) -> r
         Some(RecordKind::Correction) => Some(view::int(&span.attributes, attr::CORRECTION_SEQUENCE).unwrap_or(0)),
         _ => None,
     };
+    let is_known =
+        tx.prepare_cached("SELECT 1 FROM spans WHERE trace = ?1 AND span_id = ?2")?.exists(params![trace, span.span_id])?;
     tx.prepare_cached(
         "INSERT INTO spans (trace, span_id, correction, resource, span) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (trace, span_id) DO UPDATE SET correction = excluded.correction, resource = excluded.resource, span = excluded.span",
     )?
     .execute(params![trace, span.span_id, correction, resource.map(Resource::encode_to_vec), span.encode_to_vec()])?;
+    let mut change = Change { is_new: !is_known, ..Change::default() };
     if correction.is_some() {
         tx.prepare_cached(
             "DELETE FROM spans WHERE trace = ?1 AND id IN
                  (SELECT id FROM spans WHERE trace = ?1 AND correction IS NOT NULL ORDER BY correction DESC LIMIT -1 OFFSET ?2)",
         )?
         .execute(params![trace, MAX_CORRECTIONS])?;
+        if let Some((resource, before)) = final_row(tx, &span.trace_id)? {
+            let mut now = before.clone();
+            row::correct(&mut now, &corrections(tx, &span.trace_id)?);
+            put_view(tx, &TraceRow::row("final", &now), resource.as_deref())?;
+            (change.row_before, change.row_now) = (Some(Box::new(before)), Some(Box::new(now)));
+        }
     }
-    if correction.is_some() && found.is_some_and(|(_, state)| state == "final") {
-        let (resource, row): (Option<Vec<u8>>, Vec<u8>) = tx
-            .prepare_cached("SELECT resource, span FROM views WHERE trace = ?1")?
-            .query_row([trace], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let mut row = decode(&row)?;
-        row::correct(&mut row, &corrections(tx, &span.trace_id)?);
-        put_view(tx, &TraceRow::row("final", &row), resource.as_deref())?;
-    }
-    Ok(())
+    Ok(change)
+}
+
+/// The row of a trace as it is shown, with its resource as it is stored, if it has arrived.
+fn final_row(tx: &Transaction<'_>, trace_id: &[u8]) -> rusqlite::Result<Option<(Option<Vec<u8>>, Span)>> {
+    tx.prepare_cached(
+        "SELECT resource, span FROM views WHERE trace = (SELECT id FROM traces WHERE trace_id = ?1 AND state = 'final')",
+    )?
+    .query_row([trace_id], |row| Ok((row.get(0)?, decode(row.get_ref(1)?.as_blob()?)?)))
+    .optional()
 }
 
 /// Inserts or updates a trace and its row. Nothing happens, and the answer is false, if what is there must stay: a final row before any

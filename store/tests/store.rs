@@ -384,3 +384,38 @@ async fn a_deleted_folder_is_noticed() {
     std::fs::remove_dir_all(folder.path()).unwrap();
     assert!(matches!(store.write(message(2)).await, Err(store::WriteError::Failed(_))));
 }
+
+/// Guarantees: a write says of each span whether it is new, also after the store was opened again, and of a row and of a correction how the row was
+/// shown before and how it is since.
+#[tokio::test]
+async fn a_write_says_what_changed() {
+    let fixture = Fixture::new();
+    let row = Row::numbered(1);
+    let (span, attempt) = (row.span(), row.attempt(1, AttemptStatus::Succeeded));
+    let correct = |text: &str| correction(&row, 1, vec![attribute(attr::TEXT_USAGE, text)]);
+    let write = |store: &Store, spans| {
+        let (store, message) = (store.clone(), sanitized(spans));
+        async move { store.write(message).await.unwrap() }
+    };
+    let news = |changes: &[store::Change]| changes.iter().map(|change| change.is_new).collect::<Vec<_>>();
+    let usage =
+        |row: &Option<Box<Span>>| row.as_deref().and_then(|row| view::text(&row.attributes, attr::TEXT_USAGE)).map(str::to_owned);
+
+    let changes =
+        write(&fixture.store, vec![correct("1 tokens · cost n/a"), row.marker(0), attempt.clone(), span.clone(), row.marker(1)])
+            .await;
+    assert_eq!(news(&changes), [true, true, true, true, false], "no marker after the row");
+    assert_eq!((&changes[0].row_before, &changes[0].row_now), (&None, &None), "there is no row yet");
+    assert_eq!((usage(&changes[3].row_before), usage(&changes[3].row_now)), (None, Some("1 tokens · cost n/a".to_owned())));
+
+    let changes = write(&fixture.store, vec![correct("2 tokens · cost n/a"), span.clone()]).await;
+    assert_eq!(news(&changes), [false, false]);
+    let (one, two) = (Some("1 tokens · cost n/a".to_owned()), Some("2 tokens · cost n/a".to_owned()));
+    assert_eq!((usage(&changes[0].row_before), usage(&changes[0].row_now)), (one, two.clone()));
+    assert_eq!((usage(&changes[1].row_before), usage(&changes[1].row_now)), (two.clone(), two));
+
+    fixture.store.close().unwrap();
+    let reopened = Store::open(&Config::new(file(fixture.folder.path()))).unwrap();
+    let same_span_id = Span { trace_id: vec![7; 16], ..attempt.clone() };
+    assert_eq!(news(&write(&reopened, vec![span, attempt, same_span_id]).await), [false, false, true]);
+}

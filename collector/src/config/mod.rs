@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod headers;
+mod push;
 pub mod serve;
 
 use std::ffi::OsString;

@@ -45,6 +45,7 @@ pub fn config(args: &ServeArgs, settings: &[Setting]) -> Result<Config, Invalid>
         tempo: listen.tempo_listen,
         metrics: listen.metrics_listen,
         forward,
+        push: super::push::push(&args.push, settings)?,
         policy: args.policy.as_deref().map(PolicyFile::load).transpose()?,
     })
 }
@@ -81,14 +82,7 @@ pub fn forward(args: &ForwardArgs, settings: &[Setting]) -> Result<Option<Forwar
             None => Ok(None),
         };
     };
-    let url = reqwest::Url::parse(endpoint)
-        .map_err(|_| invalid("forward_endpoint", "it is not a URL; give one such as http://127.0.0.1:4317"))?;
-    if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
-        return Err(invalid("forward_endpoint", "it must start with http:// or https:// and name a host"));
-    }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-        return Err(invalid("forward_endpoint", "a URL cannot carry credentials or a query here; use forward_headers for them"));
-    }
+    let url = url(endpoint).map_err(|text| invalid("forward_endpoint", &text))?;
     let ca = match &args.forward_tls_ca_file {
         Some(_) if url.scheme() == "http" => {
             return Err(invalid("forward_tls_ca_file", "the forward_endpoint is not https; change that, or remove this"));
@@ -111,6 +105,21 @@ pub fn forward(args: &ForwardArgs, settings: &[Setting]) -> Result<Option<Forwar
         compression: args.forward_compression,
         timeout: args.forward_timeout,
     }))
+}
+
+/// The URL of a destination.
+///
+/// # Errors
+/// What is wrong with it, without repeating it.
+pub fn url(text: &str) -> Result<reqwest::Url, String> {
+    let url = reqwest::Url::parse(text).map_err(|_| "it is not a URL; give one such as http://127.0.0.1:4317")?;
+    if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
+        return Err("it must start with http:// or https:// and name a host".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        return Err("a URL cannot carry credentials or a query here; forward_headers is for those".to_owned());
+    }
+    Ok(url)
 }
 
 impl Setting {

@@ -49,6 +49,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         metrics: args.listen.metrics_listen,
         forward: config::serve::forward(&args.forward, &[])?,
         policy: None,
+        push: None,
     })
     .await?;
     let addresses = addresses(&server)?;

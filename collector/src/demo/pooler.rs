@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use contract::RequestStatus;
-use exporter::{Exporter, Protocol};
+use exporter::{Ended, Exporter, Protocol};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -84,7 +84,7 @@ async fn history(exporter: &Exporter, world: &mut World, now: SystemTime) -> any
 /// Lets one request happen.
 async fn live(exporter: Exporter, plan: Plan) {
     let Plan { lifecycle, late_usage } = plan;
-    let (Some(end), false) = (lifecycle.end.clone(), lifecycle.attempts.is_empty()) else {
+    let (Some(end), false) = (lifecycle.end.clone().and_then(Ended::for_handles), lifecycle.attempts.is_empty()) else {
         // Over as soon as it began: rejected, or only something read.
         exporter.record(&lifecycle);
         return;

@@ -8,7 +8,7 @@ use contract::{
     ResponseStatus, Route, ServiceTier, ServingMode, Transport,
 };
 use exporter::lifecycle::{
-    Account, Admission, ApiKey, Attempt, AttemptEnd, Client, Denial, End, Lifecycle, Pool, Price, Settlement, Tokens,
+    Account, Admission, ApiKey, Attempt, AttemptEnd, Client, Denial, Ended, Lifecycle, Pool, Price, Settlement, Tokens,
 };
 use fastrand::Rng;
 use uuid::Uuid;
@@ -198,7 +198,7 @@ impl World {
         end.usage = Some(tokens);
         attempt.end = Some(end);
 
-        let mut finish = End::new(RequestStatus::Succeeded);
+        let mut finish = Ended::new(RequestStatus::Succeeded);
         finish.at = started_at + took + Duration::from_millis(2);
         finish.http_status = Some(200);
         finish.response_status = Some(ResponseStatus::Completed);
@@ -311,8 +311,8 @@ impl Draft<'_> {
         Plan { lifecycle: self.lifecycle, late_usage }
     }
 
-    fn end(&mut self) -> &mut End {
-        self.lifecycle.end.get_or_insert_with(|| End::new(RequestStatus::Succeeded))
+    fn end(&mut self) -> &mut Ended {
+        self.lifecycle.end.get_or_insert_with(|| Ended::new(RequestStatus::Succeeded))
     }
 
     fn last_attempt_end(&mut self) -> Option<&mut AttemptEnd> {

@@ -20,10 +20,7 @@ pub fn router(pipeline: Arc<Pipeline>) -> Router {
 
 async fn metrics(State(pipeline): State<Arc<Pipeline>>) -> Response {
     pipeline.metrics().ready(pipeline.is_ready());
-    for (signal, branch, records) in pipeline.queued() {
-        pipeline.metrics().branch_queued(signal, branch, records);
-    }
-    match pipeline.metrics().text() {
+    match pipeline.metrics_text() {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
         }

@@ -31,9 +31,9 @@ const MAX_QUEUED_MESSAGES: usize = 1000;
 /// Largest answer that is read, in bytes: OTLP allows no larger one.
 const MAX_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
 /// First pause before another try; it doubles up to [`MAX_BACKOFF`], and up to half of it is added at random.
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+pub(super) const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Longest pause between two tries.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
+pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// How long a message is tried for.
 const RETRY_FOR: Duration = Duration::from_secs(300);
 /// How long the queue may take to drain when the server ends.
@@ -148,7 +148,7 @@ pub struct Worker {
 }
 
 /// What became of one try.
-enum Sent {
+pub(super) enum Sent {
     /// Taken, except for so many records.
     Delivered { rejected: u64 },
     /// The destination will not take it, however often it is asked.
@@ -235,29 +235,34 @@ impl Worker {
 }
 
 /// Adds up to half of a pause at random, so that many senders do not come back at the same moment.
-fn with_jitter(pause: Duration) -> Duration {
+pub(super) fn with_jitter(pause: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(0);
     pause + pause.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)
 }
 
-enum Client {
+/// Sends messages to a destination, one at a time.
+pub(super) enum Client {
     Grpc { client: Box<Grpc<Channel>>, metadata: MetadataMap },
     Http { client: reqwest::Client, base: reqwest::Url, compression: ForwardCompression },
 }
 
 impl Client {
-    fn new(config: &ForwardConfig) -> anyhow::Result<Self> {
+    /// A client.
+    ///
+    /// # Errors
+    /// An endpoint or certificates that the library refuses.
+    pub(super) fn new(config: &ForwardConfig) -> anyhow::Result<Self> {
         Ok(match config.protocol {
             ForwardProtocol::Grpc => {
                 let mut endpoint = Endpoint::from_shared(config.endpoint.to_string())
-                    .context("forward_endpoint is not a gRPC endpoint")?
+                    .context("the endpoint is not one for gRPC")?
                     .connect_timeout(config.timeout);
                 if config.endpoint.scheme() == "https" {
                     let mut tls = ClientTlsConfig::new().with_native_roots();
                     if let Some(pem) = &config.ca_pem {
                         tls = tls.ca_certificate(Certificate::from_pem(pem));
                     }
-                    endpoint = endpoint.tls_config(tls).context("forward_tls_ca_file cannot be used")?;
+                    endpoint = endpoint.tls_config(tls).context("the certificates cannot be used")?;
                 }
                 let client = Grpc::new(endpoint.connect_lazy());
                 let client = match config.compression {
@@ -293,7 +298,8 @@ impl Client {
         }
     }
 
-    async fn send(&mut self, signal: Signal, message: Bytes) -> Sent {
+    /// Tries once.
+    pub(super) async fn send(&mut self, signal: Signal, message: Bytes) -> Sent {
         match self {
             Self::Grpc { client, metadata } => {
                 if client.ready().await.is_err() {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use contract::generated::metrics as table;
 use contract::{Branch, DropReason, Metric, Protocol, Refusal, ReloadResult, Signal};
+use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,7 +19,7 @@ use super::request_metrics::RequestMetrics;
 /// Different values that one label may take; any further one becomes `other`.
 const MAX_LABEL_VALUES: usize = 200;
 /// What a label's value becomes beyond that.
-const OVERFLOW: &str = "other";
+pub const OVERFLOW: &str = "other";
 
 /// Label names and values of one series.
 pub type Labels = Vec<(&'static str, String)>;
@@ -77,6 +78,8 @@ pub struct Metrics {
     policy_reloads: Family<Labels, Counter>,
     policy_stale: Gauge,
     ready: Gauge,
+    pushes: Counter,
+    failed_pushes: Family<Labels, Counter>,
 }
 
 impl Metrics {
@@ -103,6 +106,8 @@ impl Metrics {
             policy_reloads: Family::default(),
             policy_stale: Gauge::default(),
             ready: Gauge::default(),
+            pushes: Counter::default(),
+            failed_pushes: Family::default(),
             registry: Registry::default(),
         };
         register(&mut registry, &table::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, metrics.received_messages.clone());
@@ -124,6 +129,8 @@ impl Metrics {
         let build_info = Family::<Labels, Gauge>::default();
         build_info.get_or_create(&labels(&table::POOLER_OTEL_BUILD_INFO, [env!("CARGO_PKG_VERSION")])).set(1);
         register(&mut registry, &table::POOLER_OTEL_BUILD_INFO, build_info);
+        register(&mut registry, &table::POOLER_OTEL_METRIC_PUSHES_TOTAL, metrics.pushes.clone());
+        register(&mut registry, &table::POOLER_OTEL_FAILED_METRIC_PUSHES_TOTAL, metrics.failed_pushes.clone());
         metrics.start_at_zero();
         Self { registry, ..metrics }
     }
@@ -153,6 +160,9 @@ impl Metrics {
             for reason in [DropReason::QueueFull, DropReason::Rejected, DropReason::Exhausted, DropReason::Shutdown] {
                 self.branch_dropped(signal, branch, reason, 0);
             }
+        }
+        for reason in [DropReason::Rejected, DropReason::Exhausted, DropReason::Shutdown] {
+            drop(self.failed_pushes.get_or_create(&labels(&table::POOLER_OTEL_FAILED_METRIC_PUSHES_TOTAL, [reason.as_str()])));
         }
     }
 
@@ -198,9 +208,14 @@ impl Metrics {
         self.dropped_records.get_or_create(&labels).inc_by(records);
     }
 
-    /// What a message says of requests is counted.
-    pub fn requests(&self, message: &Sanitized) {
-        self.requests.observe(message, SystemTime::now());
+    /// What a message says of requests is counted: what the store says is new, or, without a store, what memory does.
+    pub fn requests(&self, message: &Sanitized, changes: Option<&[store::Change]>) {
+        self.requests.observe(message, changes, SystemTime::now());
+    }
+
+    /// A request was open when the store was closed; this is its last marker.
+    pub fn was_open(&self, marker: &Span) {
+        self.requests.was_open(marker, SystemTime::now());
     }
 
     /// Records were handed to a branch.
@@ -245,6 +260,14 @@ impl Metrics {
         self.policy_stale.set(i64::from(result == ReloadResult::Invalid));
     }
 
+    /// The metrics were to be pushed: they were, or why not.
+    pub fn pushed(&self, result: Result<(), DropReason>) {
+        self.pushes.inc();
+        if let Err(reason) = result {
+            self.failed_pushes.get_or_create(&labels(&table::POOLER_OTEL_FAILED_METRIC_PUSHES_TOTAL, [reason.as_str()])).inc();
+        }
+    }
+
     /// How many fields were stripped so far, by place and reason.
     pub fn stripped(&self) -> Vec<(String, String, u64)> {
         let mut counts = Vec::new();
@@ -264,7 +287,7 @@ impl Metrics {
     /// # Errors
     /// Never in practice: writing to a string does not fail.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
-        self.requests.refresh_in_flight(SystemTime::now());
+        self.requests.refresh(SystemTime::now());
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -283,71 +306,27 @@ const fn sanitizer_reasons(signal: Signal) -> &'static [DropReason] {
 
 #[cfg(test)]
 mod tests {
+    use contract::attr;
+    use prost::Message as _;
+    use testkit::otlp::{self, Row, attribute};
+
     use super::*;
-
-    /// A message with a row that ended now, one that ended an hour ago, an attempt, a marker, and a field that is stripped.
-    fn message(now: SystemTime) -> Sanitized {
-        let end_ns = u64::try_from(now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos()).unwrap();
-        let span = |n: u8, kind: &str, end_ns: u64, more: &[(&str, &str)]| {
-            let attributes: Vec<_> = [("codex_pooler.record.kind", kind), ("codex_pooler.pool.slug", "core")]
-                .iter()
-                .chain(more)
-                .map(|(key, value)| serde_json::json!({"key": key, "value": {"stringValue": value}}))
-                .collect();
-            serde_json::json!({
-                "traceId": format!("{n:032x}"), "spanId": format!("{n:016x}"), "name": "x", "attributes": attributes,
-                "startTimeUnixNano": (end_ns - 2_000_000_000).to_string(), "endTimeUnixNano": end_ns.to_string(),
-            })
-        };
-        let status = |status| ("codex_pooler.request.status", status);
-        let spans = [
-            span(1, "request", end_ns, &[status("succeeded"), ("codex_pooler.request.model", "gpt-5.4")]),
-            span(2, "request", end_ns - 3_600_000_000_000, &[status("failed")]),
-            span(
-                3,
-                "attempt",
-                end_ns,
-                &[("codex_pooler.upstream.account.label", "Aurora"), ("codex_pooler.upstream.plan.label", "Pro")],
-            ),
-            span(4, "in_progress", end_ns, &[("codex_pooler.request.id", "0b5a2f0e-6c0f-4f3a-9a53-0c7f4f2f8f11")]),
-        ];
-        let message = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]});
-        sanitizer::json(&sanitizer::Policy::contract(), SystemTime::now(), message.to_string().as_bytes()).unwrap()
-    }
-
-    /// Guarantees: requests, durations and attempts count once however often they are delivered; a late row counts as late and nowhere else.
-    #[test]
-    fn rows_count_once() {
-        let metrics = Metrics::new();
-        for _ in 0..3 {
-            metrics.requests(&message(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(now_s())));
-        }
-        let text = metrics.text().unwrap();
-        for line in [
-            "codex_pooler_requests_total{pool=\"core\",model=\"gpt-5.4\",transport=\"none\",route=\"none\",status=\"succeeded\",outcome=\"none\",error_code=\"none\"} 1",
-            "codex_pooler_request_duration_seconds_sum{pool=\"core\",model=\"gpt-5.4\",transport=\"none\",outcome=\"none\"} 2.0",
-            "codex_pooler_request_duration_seconds_count{pool=\"core\",model=\"gpt-5.4\",transport=\"none\",outcome=\"none\"} 1",
-            "codex_pooler_attempts_total{pool=\"core\",account=\"Aurora\",status=\"none\",error_code=\"none\"} 1",
-            "codex_pooler_late_rows_total{pool=\"core\"} 1",
-            "codex_pooler_account_info{pool=\"core\",account=\"Aurora\",plan=\"Pro\"} 1",
-            "codex_pooler_requests_in_flight{pool=\"core\",transport=\"none\"} 1",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
-        }
-        assert_eq!(text.matches("codex_pooler_requests_total{").count(), 1, "{text}");
-    }
-
-    fn now_s() -> u64 {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
-    }
 
     /// Guarantees: every metric of the contract is scraped under its name with its type, and nothing else is.
     #[test]
     fn the_table_is_what_is_scraped() {
         let metrics = Metrics::new();
-        let message = message(SystemTime::now());
+        let row = Row::numbered(1);
+        let mut tokens = row.span();
+        tokens.attributes.push(attribute("prompt", "stripped"));
+        tokens.attributes.push(attribute(attr::USAGE_CACHE_WRITE_INPUT_TOKENS, 1));
+        tokens.attributes.push(attribute(attr::USAGE_REASONING_OUTPUT_TOKENS, 1));
+        let mut attempt = row.attempt(1, contract::AttemptStatus::Succeeded);
+        attempt.attributes.push(attribute(attr::GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK, 0.5));
+        let sent = otlp::request(vec![tokens, attempt, Row::numbered(2).marker(0)]);
+        let message = sanitizer::protobuf(&sanitizer::Policy::contract(), SystemTime::now(), &sent.encode_to_vec()).unwrap();
         metrics.parsed(Signal::Traces, message.report());
-        metrics.requests(&message);
+        metrics.requests(&message, None);
         let text = metrics.text().expect("text");
         let mut types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         let mut expected: Vec<String> = table::ALL

@@ -2,19 +2,21 @@
 
 pub mod admin;
 pub mod forward;
-pub mod in_flight;
 pub mod listen;
 pub mod metrics;
 pub mod pipeline;
 pub mod policy;
+pub mod push;
 pub mod request_metrics;
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use sanitizer::Policy;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -23,11 +25,14 @@ use self::forward::{Forward, ForwardConfig};
 use self::metrics::Metrics;
 use self::pipeline::Pipeline;
 use self::policy::{InForce, PolicyFile};
+use self::push::{Push, PushConfig};
 use crate::receive;
 use crate::stop::stopped;
 
 /// How long open connections may take to finish when the server ends.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long the start waits for the requests that were open when the store was closed.
+const TAKE_UP: Duration = Duration::from_secs(5);
 
 /// What `serve` runs with.
 #[derive(Clone, Debug)]
@@ -44,6 +49,8 @@ pub struct Config {
     pub metrics: SocketAddr,
     /// Where sanitized messages go besides the store.
     pub forward: Option<ForwardConfig>,
+    /// Where the metrics go besides `/metrics`.
+    pub push: Option<PushConfig>,
     /// The operator's policy; without one, the contract alone holds.
     pub policy: Option<PolicyFile>,
 }
@@ -77,6 +84,7 @@ pub struct Server {
     forward: Option<forward::Worker>,
     policy: Option<policy::Watch>,
     hang_up: Arc<Notify>,
+    push: Option<Push>,
 }
 
 /// What a listener serves.
@@ -135,6 +143,9 @@ impl Server {
         }
         let store = config.store.as_ref().map(StoreConfig::open).transpose()?;
         let metrics = Arc::new(Metrics::new());
+        if let Some(store) = &store {
+            take_up_open_requests(&store.reader(), |marker| metrics.was_open(marker));
+        }
         let (forward, worker) = match &config.forward {
             Some(config) => {
                 let (forward, worker) = Forward::new(config, Arc::clone(&metrics))?;
@@ -146,7 +157,8 @@ impl Server {
         metrics.policy_in_force(in_force.now().version());
         let policy = config.policy.clone().map(|file| policy::Watch::new(file, Arc::clone(&in_force), Arc::clone(&metrics)));
         let pipeline = Arc::new(Pipeline::new(in_force, store.clone(), forward, Arc::clone(&metrics)));
-        Ok(Self { listeners, store, pipeline, metrics, forward: worker, policy, hang_up: Arc::default() })
+        let push = config.push.as_ref().map(|config| Push::new(config, Arc::clone(&pipeline))).transpose()?;
+        Ok(Self { listeners, store, pipeline, metrics, forward: worker, push, policy, hang_up: Arc::default() })
     }
 
     /// Where each listener really listens.
@@ -198,6 +210,7 @@ impl Server {
             None => tokio::spawn(policy::nothing_to_load(self.hang_up, stop.clone())),
         };
         let forward = self.forward.map(|worker| tokio::spawn(worker.run(stop.clone())));
+        let push = self.push.map(|push| tokio::spawn(push.run(stop.clone())));
         // A dropped sender means that whoever started the server is gone, so an error ends it as a request would.
         stopped(&mut stop).await;
         if tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
@@ -205,6 +218,9 @@ impl Server {
         }
         // It may be asleep; nothing is lost with it.
         policy.abort();
+        if let Some(push) = push {
+            push.await.context("the push of metrics failed")?.finish().await;
+        }
         drop(self.pipeline);
         if let Some(forward) = forward {
             forward.await.context("the forwarder failed")?;
@@ -213,6 +229,20 @@ impl Server {
             tokio::task::spawn_blocking(move || store.close()).await.context("closing the store failed")??;
         }
         Ok(())
+    }
+}
+
+/// Takes up the requests that were open when the store was closed. If that fails, their next markers do it.
+fn take_up_open_requests(reader: &store::Reader, take_up: impl Fn(&Span)) {
+    let scan = store::Scan { records: store::Records::Markers, ..store::Scan::all(Instant::now() + TAKE_UP) };
+    let result = reader.scan::<store::ReadError>(&scan, |candidate| {
+        if let Some(marker) = candidate.view()? {
+            take_up(&marker.span);
+        }
+        Ok(ControlFlow::Continue(()))
+    });
+    if let Err(error) = result {
+        tracing::warn!(%error, "requests that were open are counted from their next heartbeat on");
     }
 }
 

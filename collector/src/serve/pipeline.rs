@@ -71,12 +71,23 @@ impl Pipeline {
     }
 
     /// How many records wait in each branch now.
-    pub fn queued(&self) -> Vec<(Signal, Branch, u64)> {
+    fn queued(&self) -> Vec<(Signal, Branch, u64)> {
         let forward = |signal| self.forward.as_ref().map_or(0, |forward| forward.queued_records(signal));
         let mut queued: Vec<_> = Signal::ALL.iter().map(|signal| (*signal, Branch::Forward, forward(*signal))).collect();
         let stored = self.store.as_ref().map_or(0, store::Store::queued_spans);
         queued.push((Signal::Traces, Branch::Store, stored));
         queued
+    }
+
+    /// Every metric as it is now, in OpenMetrics' text format.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn metrics_text(&self) -> Result<String, std::fmt::Error> {
+        for (signal, branch, records) in self.queued() {
+            self.metrics.branch_queued(signal, branch, records);
+        }
+        self.metrics.text()
     }
 
     /// Whether a message would be stored, as far as the last one tells. Senders that were refused try again, and so it is found out.
@@ -135,35 +146,31 @@ impl Pipeline {
     }
 
     async fn take_traces(&self, message: &Sanitized) -> Result<Report, Refusal> {
-        if let Some(store) = &self.store {
-            self.write(store, message).await?;
-        }
-        self.metrics.requests(message);
+        let changes = match &self.store {
+            Some(store) if message.report().accepted_records > 0 => Some(self.write(store, message).await?),
+            Some(_) | None => None,
+        };
+        self.metrics.requests(message, changes.as_deref());
         Ok(match (&self.forward, &self.store) {
             (None, Some(_)) => message.report().clone(),
             (Some(_), _) | (None, None) => self.pass_on(message),
         })
     }
 
-    async fn write(&self, store: &store::Store, message: &Sanitized) -> Result<(), Refusal> {
+    async fn write(&self, store: &store::Store, message: &Sanitized) -> Result<Vec<store::Change>, Refusal> {
         let spans = message.report().accepted_records;
-        if spans == 0 {
-            return Ok(());
-        }
         self.metrics.branch_accepted(Signal::Traces, Branch::Store, spans);
         let written = store.write(message.clone()).await;
-        self.store_works.store(matches!(written, Ok(()) | Err(WriteError::Full)), Ordering::Relaxed);
-        if let Err(error) = written {
+        self.store_works.store(matches!(written, Ok(_) | Err(WriteError::Full)), Ordering::Relaxed);
+        written.inspect(|_| self.metrics.branch_delivered(Signal::Traces, Branch::Store, spans)).map_err(|error| {
             let (reason, refusal) = match error {
                 WriteError::Full => (DropReason::QueueFull, Refusal::Overloaded),
                 WriteError::Closed => (DropReason::Shutdown, Refusal::Unavailable),
                 WriteError::Failed(_) => (DropReason::Rejected, Refusal::Unavailable),
             };
             self.metrics.branch_dropped(Signal::Traces, Branch::Store, reason, spans);
-            return Err(refusal);
-        }
-        self.metrics.branch_delivered(Signal::Traces, Branch::Store, spans);
-        Ok(())
+            refusal
+        })
     }
 
     /// Hands a message to the destination; without one, its records are dropped.

@@ -20,7 +20,12 @@ pub fn all() -> Vec<Rule> {
         rejections_jump(),
         latency_high(),
         share_of_codes(&thresholds::STREAMS_INTERRUPTED, STREAM_CODES, "end before they are complete", "broke off upstream"),
-        share_of_codes(&thresholds::CLIENTS_LEAVING, CLIENT_CODES, "are left by their clients", "ended because the client went away"),
+        share_of_codes(
+            &thresholds::CLIENTS_LEAVING,
+            CLIENT_CODES,
+            "are left by their clients",
+            "ended because the client went away",
+        ),
         usage_unknown(),
         request_stuck(),
         heartbeat_lost(),
@@ -128,8 +133,7 @@ fn rejections_jump() -> Alert {
     let threshold = &thresholds::REJECTIONS_JUMP;
     let Threshold { limit, at_least, window, .. } = *threshold;
     // Quota has an alert of its own.
-    let rejected =
-        select(REQUESTS, &format!("status=\"{}\",error_code!~\"{}\"", RequestStatus::Rejected, any_of(QUOTA_CODES)));
+    let rejected = select(REQUESTS, &format!("status=\"{}\",error_code!~\"{}\"", RequestStatus::Rejected, any_of(QUOTA_CODES)));
     let by = "sum by (pool, error_code)";
     alert(
         threshold,
@@ -184,9 +188,8 @@ fn share_of_codes(threshold: &Threshold, codes: &[&str], what: &str, how: &str) 
 fn usage_unknown() -> Alert {
     let threshold = &thresholds::USAGE_UNKNOWN;
     let Threshold { limit, at_least, window, .. } = *threshold;
-    let settled = |statuses: &str| {
-        rise("pool", &metrics::CODEX_POOLER_SETTLEMENTS_TOTAL, &format!("usage_status=~\"{statuses}\""), window)
-    };
+    let settled =
+        |statuses: &str| rise("pool", &metrics::CODEX_POOLER_SETTLEMENTS_TOTAL, &format!("usage_status=~\"{statuses}\""), window);
     let (unknown, known) = (UsageStatus::UsageUnknown, UsageStatus::UsageKnown);
     let all = settled(&format!("{known}|{unknown}"));
     alert(

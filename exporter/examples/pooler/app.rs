@@ -100,7 +100,7 @@ async fn responses(
 ) -> Response {
     let question = caller.question;
     if !ALLOWED_MODELS.contains(&question.model.as_str()) {
-        current.end(Rejection::new("model_not_allowed", 403).into());
+        let _ = current.reject(Rejection::new("model_not_allowed", 403));
         return (StatusCode::FORBIDDEN, "this key may not use this model\n").into_response();
     }
     for (label, id) in ACCOUNTS {

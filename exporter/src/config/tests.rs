@@ -6,7 +6,19 @@ use crate::exporter::Exporter;
 #[allow(clippy::needless_pass_by_value, reason = "the tests build it on the spot")]
 fn resolve(builder: Builder, variables: &[(&str, &str)]) -> Result<Config, BuildError> {
     let variables: std::collections::HashMap<_, _> = variables.iter().copied().collect();
-    Config::resolve(&builder, &|name| variables.get(name).map(|value| (*value).to_owned()))
+    let look_up = |name: &str| variables.get(name).map(|value| (*value).to_owned());
+    let environment = Environment::new(&look_up);
+    let config = Config::resolve(&builder, &environment);
+    assert!(environment.ignored().is_empty());
+    config
+}
+
+/// The configuration, and what is said about variables that are ignored.
+fn with_warnings(variables: &[(&str, &str)]) -> (Config, Vec<String>) {
+    let look_up = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned());
+    let environment = Environment::new(&look_up);
+    let config = Config::resolve(&Exporter::builder(), &environment).unwrap();
+    (config, environment.ignored().iter().map(ToString::to_string).collect())
 }
 
 fn resource_of(config: &Config, key: &'static str) -> Option<String> {
@@ -93,27 +105,133 @@ fn resource_attributes_pass_the_allowlist() {
     assert_eq!(resource_of(&resolve(Exporter::builder(), &named).unwrap(), "service.name").as_deref(), Some("named"));
 }
 
-/// Guarantees: a variable that cannot be meant is refused in words that repeat none of it; one that is off switches all off.
+/// Guarantees: a variable that cannot be meant is ignored, as the specification says of every kind of value: what holds is its general form or
+/// the default, and one warning names the variable and repeats none of the value.
 #[test]
-fn bad_variables() {
-    for (name, value, expected) in [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/hunter2", "protocol"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "hunter2", "compression"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "hunter2", "timeout"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "0", "timeout"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2", "headers"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2%zz=x%zz", "headers"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "x=hunter2%0Ay", "headers"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://hunter2@example", "endpoint"),
-        ("OTEL_SERVICE_NAME", "Hunter2 hunter2", "service name"),
+fn bad_variables_are_ignored() {
+    let (default, none) = with_warnings(&[]);
+    assert!(none.is_empty());
+    let shown = |config: &Config| {
+        let Config { protocol, url, headers, timeout, compression, resource, retry_for, bounds, .. } = config;
+        let name = resource.get(&opentelemetry::Key::new("service.name")).map(|name| name.to_string());
+        format!("{protocol:?} {url} {headers:?} {timeout:?} {compression:?} {name:?} {retry_for:?} {bounds:?}")
+    };
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/hunter2"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "hunter2"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "hunter2"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "300001"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2%zz=x%zz"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x=hunter2%0Ay"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://hunter2@example"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://hunter2:99999999"),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "hunter2"),
+        ("OTEL_SERVICE_NAME", "Hunter2 hunter2"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=x,hunter2"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "9000"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "hunter2"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "0"),
     ] {
-        let Err(error) = resolve(Exporter::builder(), &[(name, value)]) else { panic!("{name}={value}") };
+        let (config, warnings) = with_warnings(&[(name, value)]);
+        assert_eq!(shown(&config), shown(&default), "{name}={value}");
+        let [warning] = warnings.as_slice() else { panic!("{name}={value}: {warnings:?}") };
+        assert!(warning.contains(name) && !warning.contains("unter2"), "{warning}");
+    }
+    let both = [("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "soon"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500")];
+    let (config, warnings) = with_warnings(&both);
+    assert_eq!((config.timeout, warnings.len()), (Duration::from_millis(2500), 1));
+    // Blank is the same as not set.
+    let (config, warnings) = with_warnings(&[("OTEL_EXPORTER_OTLP_TIMEOUT", " "), ("OTEL_SERVICE_NAME", "")]);
+    assert_eq!((shown(&config), warnings.len()), (shown(&default), 0));
+}
+
+/// Guarantees: what is wrong in the program itself is an error, in words that repeat none of it.
+#[test]
+fn bad_settings_are_refused() {
+    for (builder, expected) in [
+        (Exporter::builder().endpoint("ftp://hunter2@example"), "endpoint"),
+        (Exporter::builder().endpoint("hunter2:4318").protocol(Protocol::HttpProtobuf), "endpoint"),
+        (Exporter::builder().header("x", "hunter2\ny"), "headers"),
+        (Exporter::builder().timeout(Duration::ZERO), "timeout"),
+        (Exporter::builder().service_name("Hunter2"), "service name"),
+    ] {
+        let Err(error) = resolve(builder, &[]) else { panic!("{expected}") };
         let text = error.to_string();
         assert!(text.contains(expected) && !text.contains("unter2"), "{text}");
     }
-    for (value, off) in [("true", true), ("TRUE", true), ("false", false), ("1", false)] {
-        assert_eq!(disabled(&|name| (name == "OTEL_SDK_DISABLED").then(|| value.to_owned())), off, "{value}");
+}
+
+/// Guarantees: `OTEL_SDK_DISABLED` and `OTEL_TRACES_EXPORTER` switch off what they should, and only in the specified words; an exporter that
+/// is not there is a warning, and OTLP stays.
+#[test]
+fn switched_off() {
+    for (name, value, off, warnings) in [
+        ("OTEL_SDK_DISABLED", "true", true, 0),
+        ("OTEL_SDK_DISABLED", "TRUE", true, 0),
+        ("OTEL_SDK_DISABLED", "false", false, 0),
+        ("OTEL_SDK_DISABLED", "1", false, 1),
+        ("OTEL_TRACES_EXPORTER", "none", true, 0),
+        ("OTEL_TRACES_EXPORTER", "otlp", false, 0),
+        ("OTEL_TRACES_EXPORTER", "console, otlp", false, 0),
+        ("OTEL_TRACES_EXPORTER", "zipkin", false, 1),
+        ("OTEL_TRACES_EXPORTER", "", false, 0),
+    ] {
+        let look_up = |asked: &str| (asked == name).then(|| value.to_owned());
+        let environment = Environment::new(&look_up);
+        assert_eq!(environment.disabled(), off, "{name}={value}");
+        assert_eq!(environment.ignored().len(), warnings, "{name}={value}");
     }
+}
+
+/// Guarantees: the variables of the SDK's batch processor bound the queue that does its work.
+#[test]
+fn the_queue_is_bounded_by_variables() {
+    let config = resolve(
+        Exporter::builder(),
+        &[("OTEL_BSP_MAX_QUEUE_SIZE", "256"), ("OTEL_BSP_SCHEDULE_DELAY", "1000"), ("OTEL_BSP_EXPORT_TIMEOUT", "30000")],
+    )
+    .unwrap();
+    // A message has no more spans than the queue.
+    assert_eq!((config.bounds.max_queued, config.bounds.max_batch), (256, 256));
+    assert_eq!((config.bounds.linger, config.retry_for), (Duration::from_secs(1), Duration::from_secs(30)));
+    let config = resolve(Exporter::builder(), &[("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100")]).unwrap();
+    assert_eq!((config.bounds.max_queued, config.bounds.max_batch), (8192, 100));
+}
+
+/// Guarantees: a gRPC endpoint may be a host and a port; it has TLS unless that is switched off, and a scheme says more than the switch.
+#[test]
+fn endpoints_without_a_scheme() {
+    let url = |endpoint: &str, insecure: &str| {
+        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_EXPORTER_OTLP_INSECURE", insecure)];
+        resolve(Exporter::builder(), &variables).unwrap().url.to_string()
+    };
+    assert_eq!(url("otlp.example:4317", "false"), "https://otlp.example:4317/");
+    assert_eq!(url("otlp.example:4317", "TRUE"), "http://otlp.example:4317/");
+    assert_eq!(url("https://otlp.example:4317", "true"), "https://otlp.example:4317/");
+    assert_eq!(url("http://otlp.example:4317", "false"), "http://otlp.example:4317/");
+}
+
+/// Guarantees: a file of certificates that cannot be read, or half of a client's identity, is an error: trusting others instead is no default.
+#[test]
+fn certificates_are_files() {
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    for variables in [
+        &[("OTEL_EXPORTER_OTLP_CERTIFICATE", "/hunter2/is/not/there")][..],
+        &[("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", here)],
+        &[("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", here)],
+    ] {
+        let Err(error) = resolve(Exporter::builder(), variables) else { panic!("{variables:?}") };
+        assert!(matches!(error, BuildError::Certificate) && !error.to_string().contains("hunter2"), "{error}");
+    }
+    let variables = [("OTEL_EXPORTER_OTLP_CERTIFICATE", "/not/there"), ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", here)];
+    assert!(resolve(Exporter::builder(), &variables[..1]).is_err());
+    let both = resolve(Exporter::builder(), &variables).unwrap();
+    assert_eq!(both.tls.roots.as_deref(), Some(std::fs::read(here).unwrap().as_slice()), "the form for traces comes first");
 }
 
 /// Guarantees: neither the builder nor what becomes of it prints a header's value or an endpoint.

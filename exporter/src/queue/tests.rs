@@ -4,10 +4,10 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::lifecycle::End;
-use crate::testing;
+use crate::{spans, testing};
 
 fn queue() -> Queue {
-    Queue::new(Duration::from_secs(15), Duration::from_secs(30))
+    Queue::new(Bounds::default(), Clock::new(Duration::from_secs(15), Duration::from_secs(30)))
 }
 
 fn spans(count: usize) -> Vec<SpanData> {
@@ -17,7 +17,7 @@ fn spans(count: usize) -> Vec<SpanData> {
 
 fn push_each(queue: &Queue, count: usize) {
     for span in spans(count) {
-        queue.push([span]);
+        queue.push(Job::Spans(vec![span]));
     }
 }
 
@@ -26,9 +26,9 @@ fn balanced(totals: Totals) -> bool {
 }
 
 /// Takes everything, and says with the number of each batch what becomes of it.
-fn drain(queue: &Queue, mut fate: impl FnMut(u64) -> Fate) {
+fn drain(queue: &Queue, mut fate: impl FnMut(usize) -> Settled) {
     while let Some(batch) = queue.next_batch() {
-        queue.settle(fate(batch.into_iter().flat_map(Job::into_spans).count() as u64));
+        queue.settle(fate(batch.iter().map(Job::spans).sum()));
     }
 }
 
@@ -43,13 +43,13 @@ fn a_full_queue_drops_and_counts() {
     queue.close();
     let mut batches = 0;
     drain(&queue, |spans| {
-        assert!(spans <= MAX_BATCH as u64 && balanced(queue.totals()));
+        assert!(spans <= MAX_BATCH && balanced(queue.totals()));
         batches += 1;
         match batches % 4 {
-            0 => Fate { exported: spans - 1, rejected: 1, ..Fate::default() },
-            1 => Fate { exhausted: spans, ..Fate::default() },
-            2 => Fate { invalid: spans, ..Fate::default() },
-            _ => Fate { shutdown: spans, ..Fate::default() },
+            0 => Settled { exported: spans - 1, rejected: 1, ..Settled::default() },
+            1 => Settled { exhausted: spans, ..Settled::default() },
+            2 => Settled { invalid: spans, ..Settled::default() },
+            _ => Settled { shutdown: spans, ..Settled::default() },
         }
     });
     let drained = queue.totals();
@@ -61,7 +61,7 @@ fn a_full_queue_drops_and_counts() {
 fn a_row_is_whole_or_dropped() {
     let queue = queue();
     push_each(&queue, MAX_QUEUED - 1);
-    queue.push(spans(2));
+    queue.push(Job::Spans(spans(2)));
     assert_eq!((queue.totals().queued, queue.totals().dropped_queue_full), (MAX_QUEUED as u64 - 1, 2));
 }
 
@@ -71,7 +71,7 @@ fn waiting_for_room_loses_nothing() {
     let queue = queue();
     let all = MAX_QUEUED as u64 * 2 + 1;
     std::thread::scope(|scope| {
-        scope.spawn(|| drain(&queue, |exported| Fate { exported, ..Fate::default() }));
+        scope.spawn(|| drain(&queue, |exported| Settled { exported, ..Settled::default() }));
         for span in spans(MAX_QUEUED * 2 + 1) {
             queue.push_waiting(vec![span]);
         }
@@ -93,14 +93,14 @@ fn shutdown_counts_what_it_leaves() {
             drain(queue, |spans| {
                 started.send(()).unwrap();
                 runtime.block_on(queue.abandon.notified());
-                Fate { shutdown: spans, ..Fate::default() }
+                Settled { shutdown: spans, ..Settled::default() }
             });
         });
         push_each(queue, MAX_BATCH + 5);
         has_started.recv().unwrap();
         let totals = queue.shutdown(Duration::from_millis(1));
         assert_eq!((totals.queued, totals.dropped_shutdown), (0, MAX_BATCH as u64 + 5));
-        queue.push(spans(1));
+        queue.push(Job::Spans(spans(1)));
     });
     let expected = Totals { emitted: MAX_BATCH as u64 + 6, dropped_shutdown: MAX_BATCH as u64 + 6, ..Totals::default() };
     assert_eq!(queue.totals(), expected);
@@ -113,11 +113,12 @@ fn closing_records_what_is_held() {
     let mut lifecycle = Lifecycle::new(testing::admission(), testing::at());
     lifecycle.attempts.push(testing::attempt());
     let open = Arc::new(Open::new(lifecycle));
-    assert!(open.end(End::completed()) && queue.hold(&open));
+    assert!(open.end(End::completed().into()) && queue.clock.hold(&open));
     assert_eq!(queue.totals().queued, 0);
     queue.close();
     assert_eq!(queue.totals().queued, 2);
-    assert!(queue.wait_for_due().is_none() && !queue.hold(&open));
+    queue.clock.run(&queue);
+    assert!(!queue.clock.hold(&open), "and the clock has stopped");
 }
 
 /// Guarantees: when very many requests end at once, their rows take the place of markers that still wait: a request that nobody would hear of
@@ -127,7 +128,7 @@ fn rows_displace_markers() {
     let queue = queue();
     let open = Arc::new(Open::new(Lifecycle::new(testing::admission(), testing::at())));
     for sequence in (0_u32..).take(MAX_QUEUED) {
-        queue.push_job(Job::Marker { open: Arc::clone(&open), sequence, at: testing::at() });
+        queue.push(Job::Marker { open: Arc::clone(&open), sequence, at: testing::at() });
     }
     push_each(&queue, MAX_QUEUED);
     let totals = queue.totals();
@@ -137,7 +138,7 @@ fn rows_displace_markers() {
     let mut rows = 0;
     while let Some(batch) = queue.next_batch() {
         rows += batch.iter().filter(|job| matches!(job, Job::Spans(_))).count();
-        queue.settle(Fate { exported: batch.iter().map(|job| job.spans() as u64).sum(), ..Fate::default() });
+        queue.settle(Settled { exported: batch.iter().map(Job::spans).sum(), ..Settled::default() });
     }
     assert_eq!(rows, MAX_QUEUED);
 }
@@ -147,9 +148,9 @@ fn rows_displace_markers() {
 fn debugging_prints_no_one_elses_requests() {
     let queue = queue();
     let open = Arc::new(Open::new(Lifecycle::new(testing::admission(), testing::at())));
-    queue.push_job(Job::Marker { open: Arc::clone(&open), sequence: 0, at: testing::at() });
+    queue.push(Job::Marker { open: Arc::clone(&open), sequence: 0, at: testing::at() });
     let text = format!("{queue:?} {open:?}");
     assert!(!text.contains("CI agents") && !text.contains("core") && text.len() < 1000, "{text}");
-    let queue = Queue::new(Duration::from_secs(15), Duration::MAX);
+    let queue = Queue::new(Bounds::default(), Clock::new(Duration::from_secs(15), Duration::MAX));
     assert_eq!(queue.flush(Duration::MAX).queued, 0);
 }

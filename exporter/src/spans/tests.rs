@@ -11,11 +11,15 @@ use prost::Message as _;
 use sanitizer::{Sanitized, view};
 
 use super::*;
-use crate::lifecycle::{Account, ApiKey, AttemptEnd, Client, Denial, End, Price, Settlement};
+use crate::lifecycle::{Account, ApiKey, AttemptEnd, Client, Denial, Ended, Price, Settlement};
 use crate::testing::{self, ACCOUNT, ROW, at};
 
 /// The spans after the sanitizer, which must not have found anything.
-fn sent(spans: Vec<SpanData>) -> Sanitized {
+fn sent(mut spans: Vec<SpanData>) -> Sanitized {
+    // Counted by the sender, and not sent.
+    for span in &mut spans {
+        span.dropped_attributes_count = 0;
+    }
     let resource_spans = group_spans_by_resource_and_scope(spans, &ResourceAttributesWithSchema::default());
     let encoded = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
     let sanitized =
@@ -35,7 +39,8 @@ fn lifecycle() -> Lifecycle {
     let mut lifecycle = Lifecycle::new(testing::admission(), at());
     let end = AttemptEnd { http_status: Some(200), latency_ms: Some(412), ..AttemptEnd::new(AttemptStatus::Succeeded) };
     lifecycle.attempts.push(Attempt { started_at: at(), end: Some(end), ..Attempt::new(testing::account(), Transport::HttpSse) });
-    lifecycle.end = Some(End { at: at() + Duration::from_secs(1), http_status: Some(200), ..End::new(RequestStatus::Succeeded) });
+    lifecycle.end =
+        Some(Ended { at: at() + Duration::from_secs(1), http_status: Some(200), ..Ended::new(RequestStatus::Succeeded) });
     lifecycle
 }
 
@@ -220,7 +225,7 @@ fn spans_do_not_end_before_they_start() {
 /// Guarantees: a success has no error code, whatever the caller put there: it would be counted as both.
 #[test]
 fn a_success_has_no_code() {
-    let end = crate::lifecycle::End { error_code: Some("oops".into()), at: testing::at(), ..crate::lifecycle::End::completed() };
+    let end = Ended { error_code: Some("oops".into()), at: testing::at(), ..Ended::new(RequestStatus::Succeeded) };
     let lifecycle = Lifecycle { end: Some(end), ..Lifecycle::new(testing::admission(), testing::at()) };
     let text = format!("{:?}", finished(&lifecycle));
     assert!(text.contains("succeeded") && !text.contains("oops"), "{text}");

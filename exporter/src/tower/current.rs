@@ -3,11 +3,10 @@
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use contract::RequestStatus;
 use http::StatusCode;
 use uuid::Uuid;
 
-use crate::end::End;
+use crate::end::{End, EndStatus, Rejection};
 use crate::lifecycle::{Attempt, INTERRUPTED, Settlement};
 use crate::request::{Admitted, AttemptHandle, Finished, Request};
 
@@ -28,9 +27,17 @@ struct Shared {
 struct State {
     phase: Phase,
     /// What the handler said.
-    end: Option<End>,
+    said: Option<Said>,
     http_status: Option<u16>,
     settled: bool,
+}
+
+/// How a request ends.
+#[derive(Debug)]
+enum Said {
+    End(End),
+    /// Only of a request that has no attempt.
+    Rejected(Rejection),
 }
 
 #[derive(Debug)]
@@ -45,7 +52,7 @@ enum Phase {
 impl CurrentRequest {
     pub(super) fn new(admitted: Admitted) -> Self {
         let id = admitted.id();
-        let state = State { phase: Phase::Admitted(admitted), end: None, http_status: None, settled: false };
+        let state = State { phase: Phase::Admitted(admitted), said: None, http_status: None, settled: false };
         Self(Arc::new(Shared { id, state: Mutex::new(state) }))
     }
 
@@ -55,10 +62,13 @@ impl CurrentRequest {
         self.0.id
     }
 
-    /// An attempt that starts now. `None` if the request has ended: nobody waits for its answer.
+    /// An attempt that starts now. `None` if the request has ended, so that nobody waits for its answer, or was [rejected](Self::reject).
     #[must_use = "an attempt that is dropped stays open until its request ends"]
     pub fn attempt(&self, attempt: Attempt) -> Option<AttemptHandle> {
         let mut state = self.0.lock();
+        if matches!(state.said, Some(Said::Rejected(_))) {
+            return None;
+        }
         state.phase = match mem::replace(&mut state.phase, Phase::Gone) {
             Phase::Admitted(admitted) => Phase::Dispatched(admitted.dispatch()),
             phase => phase,
@@ -85,7 +95,19 @@ impl CurrentRequest {
     /// Says how the request ends, once the handler knows: the last word before the end of the answer counts. It ends then, and not now.
     /// Only a panic is stronger than what was said.
     pub fn end(&self, end: End) {
-        self.0.lock().end = Some(end);
+        self.0.lock().said = Some(Said::End(end));
+    }
+
+    /// Says that the request is refused before any upstream work, as [`Self::end`] does. From here on there are no attempts, and a request that
+    /// has one is not rejected any more: then this changes nothing and returns `false`.
+    #[must_use = "a request that has an attempt is not rejected"]
+    pub fn reject(&self, rejection: Rejection) -> bool {
+        let mut state = self.0.lock();
+        let admitted = matches!(state.phase, Phase::Admitted(_));
+        if admitted {
+            state.said = Some(Said::Rejected(rejection));
+        }
+        admitted
     }
 }
 
@@ -96,26 +118,36 @@ impl Shared {
 }
 
 impl State {
-    /// Ends the request, unless it has ended: as its handler said, else as `otherwise` says, which is told whether there were attempts.
-    fn close(&mut self, otherwise: impl FnOnce(bool) -> End) {
-        let dispatched = matches!(self.phase, Phase::Dispatched(_));
-        let end = self.end.take();
-        let end = move || end.unwrap_or_else(|| otherwise(dispatched));
+    /// Ends the request, unless it has ended: as its handler said, else as `otherwise` says.
+    fn close(&mut self, otherwise: impl FnOnce() -> End) {
+        let said = self.said.take();
         let with_status = |end: End| End { http_status: end.http_status.or(self.http_status), ..end };
-        self.phase = match mem::replace(&mut self.phase, Phase::Gone) {
-            Phase::Admitted(admitted) => {
-                admitted.complete(with_status(end()));
+        self.phase = match (mem::replace(&mut self.phase, Phase::Gone), said) {
+            (Phase::Admitted(admitted), Some(Said::Rejected(rejection))) => {
+                admitted.reject(rejection);
                 Phase::Gone
             }
-            Phase::Dispatched(request) => Phase::Finished(request.finish(with_status(end()))),
-            ended => ended,
+            (Phase::Admitted(admitted), said) => {
+                admitted.complete(with_status(ended(said, otherwise)));
+                Phase::Gone
+            }
+            (Phase::Dispatched(request), said) => Phase::Finished(request.finish(with_status(ended(said, otherwise)))),
+            (closed, _) => closed,
         };
     }
 
     /// Ends the request, unless it has ended, as interrupted, whatever its handler said.
     fn interrupt(&mut self) {
-        self.end = None;
-        self.close(|_| End::failed(INTERRUPTED));
+        self.said = None;
+        self.close(|| End::failed(INTERRUPTED));
+    }
+}
+
+/// What was said, else `otherwise`. A rejection is not said of a request that has an attempt.
+fn ended(said: Option<Said>, otherwise: impl FnOnce() -> End) -> End {
+    match said {
+        Some(Said::End(end)) => end,
+        _ => otherwise(),
     }
 }
 
@@ -125,7 +157,7 @@ impl Drop for State {
         if std::thread::panicking() {
             self.interrupt();
         }
-        self.close(|_| End::failed(INTERRUPTED));
+        self.close(|| End::failed(INTERRUPTED));
         if let Phase::Finished(finished) = &mut self.phase
             && !self.settled
         {
@@ -178,18 +210,15 @@ impl Closer {
     pub(super) fn completed(self) {
         let mut state = self.current.0.lock();
         let http_status = state.http_status.unwrap_or_default();
-        state.close(|dispatched| {
-            End::new(match http_status {
-                ..400 => RequestStatus::Succeeded,
-                400..500 | 503 if !dispatched => RequestStatus::Rejected,
-                _ => RequestStatus::Failed,
-            })
-        });
+        if matches!(http_status, 400..500 | 503) && state.said.is_none() && matches!(state.phase, Phase::Admitted(_)) {
+            state.said = Some(Said::Rejected(Rejection { error_code: None, http_status, denials: Vec::new() }));
+        }
+        state.close(|| End::new(if http_status < 400 { EndStatus::Succeeded } else { EndStatus::Failed }));
     }
 
     /// The answer broke off on our side.
     pub(super) fn body_failed(self) {
-        self.current.0.lock().close(|_| End::truncated());
+        self.current.0.lock().close(End::truncated);
     }
 
     /// There is no answer, and that was not the client's doing.
@@ -214,6 +243,6 @@ impl Drop for Closer {
             return state.interrupt();
         }
         state.http_status = state.http_status.or(Some(CLIENT_CLOSED_REQUEST));
-        state.close(|_| End::client_disconnected());
+        state.close(End::client_disconnected);
     }
 }

@@ -8,11 +8,13 @@ use serde::Deserialize;
 use super::{Annotations, Attribute, RawUse};
 
 pub struct Metric {
+    pub name: String,
     pub prometheus: String,
     pub instrument: String,
     pub unit: String,
     pub brief: String,
-    pub labels: Vec<String>,
+    /// Labels, each with its attribute.
+    pub labels: Vec<(String, String)>,
     pub buckets: Vec<f64>,
 }
 
@@ -85,10 +87,11 @@ pub(super) fn metric(raw: RawMetric, attributes: &BTreeMap<String, Attribute>) -
         let attribute = attributes.get(&key).with_context(|| format!("{name}: no attribute {key}"))?;
         ensure!(attribute.bounded, "{name}: {key} is unbounded and cannot be a label");
         let label = attribute.label.clone().with_context(|| format!("{name}: {key} has no label"))?;
-        ensure!(!labels.contains(&label), "{name}: two labels are called {label}");
-        labels.push(label);
+        ensure!(labels.iter().all(|(other, _)| *other != label), "{name}: two labels are called {label}");
+        labels.push((label, key));
     }
     Ok(Metric {
+        name,
         prometheus,
         instrument: raw.instrument,
         unit: raw.unit,
