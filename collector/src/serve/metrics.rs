@@ -323,7 +323,9 @@ mod tests {
         tokens.attributes.push(attribute(attr::USAGE_REASONING_OUTPUT_TOKENS, 1));
         let mut attempt = row.attempt(1, contract::AttemptStatus::Succeeded);
         attempt.attributes.push(attribute(attr::GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK, 0.5));
+        attempt.attributes.push(attribute(attr::ERROR_TYPE, "the user said no"));
         let sent = otlp::request(vec![tokens, attempt, Row::numbered(2).marker(0)]);
+        metrics.policy_in_force(sanitizer::Policy::contract().version());
         let message = sanitizer::protobuf(&sanitizer::Policy::contract(), SystemTime::now(), &sent.encode_to_vec()).unwrap();
         metrics.parsed(Signal::Traces, message.report());
         metrics.requests(&message, None);
