@@ -186,6 +186,14 @@ fn sanitized() -> Vec<Value> {
             unit.clone(),
         ),
         curves(
+            "Broken rules",
+            "Values a second under a known key that broke its rule, by the rule. The five most frequent.",
+            HALF,
+            &legend(attr::POOLER_OTEL_RULE),
+            format!("topk(5, {})", pace(&metrics::POOLER_OTEL_BROKEN_RULES_TOTAL, &[attr::POOLER_OTEL_RULE], &[])),
+            unit.clone(),
+        ),
+        curves(
             "Records parsed by signal",
             "Spans, log records and data points a second.",
             THIRD,

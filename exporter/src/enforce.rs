@@ -95,7 +95,7 @@ pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
         instrumentation_scope,
     } = span;
     let record = Record::of(record_kind(&attributes));
-    if !is_at_home(record.kind, &span_context.trace_id().to_bytes(), first_text(&attributes, attr::REQUEST_ID)) {
+    if !is_at_home(record.kind, &span_context.trace_id().to_bytes(), texts(&attributes, attr::REQUEST_ID).map(str::as_bytes)) {
         return Err(DropReason::InvalidId);
     }
     let is_root = is_root(record.kind);
@@ -206,6 +206,14 @@ fn unix_ns(time: SystemTime) -> u64 {
     // What does not fit wraps around there, too, and is a time that cannot be, or another one.
     #[allow(clippy::cast_possible_truncation)]
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// The texts under a key.
+fn texts<'a>(attributes: &'a [KeyValue], key: &str) -> impl Iterator<Item = &'a str> {
+    attributes.iter().filter(move |attribute| attribute.key.as_str() == key).filter_map(|attribute| match &attribute.value {
+        Value::String(text) => Some(text.as_str()),
+        _ => None,
+    })
 }
 
 fn first_text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {

@@ -5,6 +5,7 @@
 #![allow(clippy::missing_panics_doc, reason = "everything here panics where the test has to fail")]
 
 pub mod backend;
+pub mod composed;
 pub mod corpus;
 pub mod dirty;
 pub mod leaks;

@@ -84,6 +84,13 @@ impl Output {
     }
 }
 
+fn text_of(attributes: &[KeyValue], key: &str) -> Option<String> {
+    match attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
 /// Whether the case's value became what it has to become, and nothing else changed.
 fn verify(case: &Case, planted: &Planted, output: &Output) -> Result<(), &'static str> {
     let value = case.text();
@@ -108,6 +115,25 @@ fn verify(case: &Case, planted: &Planted, output: &Output) -> Result<(), &'stati
             (Expect::Pass, _) => expected.push(attribute(key, value)),
             (_, Some(text)) => expected.push(attribute(key, text)),
             (_, None) => {}
+        }
+        // What follows from the attribute changes with it. The error lines need not, as a dash is always true.
+        let given = expected.iter().find(|attribute| attribute.key == key).cloned();
+        let errors =
+            planted.legal.iter().find(|attribute| attribute.key == attr::TEXT_ERRORS && key == attr::ERROR_CODE).cloned();
+        testkit::composed::compose(&mut expected);
+        for kept in [given, errors].into_iter().flatten() {
+            expected.retain(|attribute| attribute.key != kept.key);
+            expected.push(kept);
+        }
+        // The text to search by may have one id that no attribute has, which the row's own now is.
+        if key == attr::REQUEST_CORRELATION_ID
+            && let Some(search) = expected.iter_mut().find(|attribute| attribute.key == attr::REQUEST_SEARCH)
+            && let Some(legal) = text_of(&planted.legal, attr::REQUEST_CORRELATION_ID)
+        {
+            *search = attribute(
+                attr::REQUEST_SEARCH,
+                format!("{} {legal}", text_of(std::slice::from_ref(search), attr::REQUEST_SEARCH).unwrap_or_default()),
+            );
         }
     }
     let by_key = |list: &[KeyValue]| list.iter().map(|a| (a.key.clone(), a.value.clone())).collect::<BTreeMap<_, _>>();

@@ -24,6 +24,7 @@ const WORDS: &[&str] = &[
     "scalar",
     "sum",
     "time",
+    "topk",
     "unless",
     "up",
     "vector",

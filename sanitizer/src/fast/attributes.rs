@@ -150,6 +150,12 @@ impl<'a> Attribute<'a> {
         Ok(read)
     }
 
+    /// The texts under this key, which may not be UTF-8 yet.
+    pub(super) fn texts<'t>(attributes: &'t [Self], number: Option<u8>) -> impl Iterator<Item = &'a [u8]> + use<'a, 't> {
+        let of_key = attributes.iter().filter(move |attribute| attribute.number == number);
+        of_key.filter(|attribute| attribute.value.kind == Kind::Text).map(|attribute| attribute.value.bytes)
+    }
+
     /// The text of the first attribute with this key, if that is a text.
     pub(super) fn first_text(attributes: &[Self], number: Option<u8>) -> Result<Option<&'a str>, Stop> {
         match attributes.iter().find(|attribute| attribute.number == number) {

@@ -88,12 +88,17 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    fn judge(&self, times: Times, kind: Option<RecordKind>, request_id: Option<&str>) -> Result<(), DropReason> {
+    fn judge<'a>(
+        &self,
+        times: Times,
+        kind: Option<RecordKind>,
+        request_ids: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), DropReason> {
         if !is_id(self.trace_id, 16) || !is_id(self.span_id, 8) {
             Err(DropReason::InvalidId)
         } else if !times.contain_span(self.start_unix_ns, self.end_unix_ns) {
             Err(DropReason::InvalidTime)
-        } else if !is_at_home(kind, self.trace_id, request_id) {
+        } else if !is_at_home(kind, self.trace_id, request_ids) {
             Err(DropReason::InvalidId)
         } else {
             Ok(())
@@ -126,8 +131,8 @@ impl<'a> Walk<'a> {
         let head = self.read(part, &mut attributes, &mut others)?;
         self.tally.parsed();
         let kind = Attribute::first_text(&attributes, self.tables.record_kind)?.and_then(RecordKind::parse);
-        let request_id = Attribute::first_text(&attributes, self.tables.request_id)?;
-        let keep = match head.judge(self.times, kind, request_id) {
+        let request_ids = Attribute::texts(&attributes, self.tables.request_id);
+        let keep = match head.judge(self.times, kind, request_ids) {
             Ok(()) => {
                 self.tally.accepted();
                 let record = self.tables.record(kind);

@@ -204,6 +204,11 @@ fn hidden(attributes: &[KeyValue], work: &Work<'_>) -> Hidden {
     hidden
 }
 
+/// The texts under a key.
+pub(super) fn texts<'a>(attributes: &'a [KeyValue], key: &str) -> impl Iterator<Item = &'a str> {
+    attributes.iter().filter(move |attribute| attribute.key == key).filter_map(crate::view::text_value)
+}
+
 pub(super) fn first_text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
     crate::view::text_value(attributes.iter().find(|attribute| attribute.key == key)?)
 }

@@ -69,7 +69,7 @@ fn span(span: Span, work: &mut Work<'_>) -> Result<Span, DropReason> {
         return Err(DropReason::InvalidTime);
     }
     let record = Record::of(record_kind(&attributes));
-    if !is_at_home(record.kind, &trace_id, common::first_text(&attributes, attr::REQUEST_ID)) {
+    if !is_at_home(record.kind, &trace_id, common::texts(&attributes, attr::REQUEST_ID).map(str::as_bytes)) {
         return Err(DropReason::InvalidId);
     }
     let may_have_parent = !is_root(record.kind) && is_id(&parent_span_id, 8);

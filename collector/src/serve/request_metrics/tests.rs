@@ -77,6 +77,7 @@ fn with(mut span: Span, changes: Vec<KeyValue>) -> Span {
         // `attribute` of a key with no value takes it away.
         span.attributes.extend(change.value.is_some().then_some(change));
     }
+    testkit::composed::compose(&mut span.attributes);
     span
 }
 
