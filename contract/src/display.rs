@@ -300,6 +300,30 @@ pub struct ErrorEntry {
     pub resets: Option<String>,
 }
 
+/// Codes that a denial or an excluded candidate can have, besides those of requests and attempts.
+pub const DENIAL_CODES: &[&str] = &[
+    "pinned_continuation_reauth",
+    "quota_account_primary_missing",
+    "quota_account_primary_unknown",
+    "quota_evidence_missing",
+    "quota_evidence_out_of_scope",
+    "quota_evidence_unusable",
+    "quota_weekly_exhausted",
+    "quota_window_unusable",
+    "routing_circuit_open",
+    "routing_circuit_probe_in_flight",
+    "saved_reset_probe_pending",
+];
+
+/// Whether a code is one of those that the pooler writes. The error lines show no other one but the row's own: eight codes of an attempt's or a
+/// denial's free choice would be room for a message.
+#[must_use]
+pub fn is_known_code(code: &str) -> bool {
+    let is_error_type = crate::attribute(crate::attr::ERROR_TYPE)
+        .is_some_and(|attribute| matches!(attribute.rule, crate::Rule::Text { members, .. } if members.contains(&code)));
+    (is_error_type && code != crate::OTHER) || DENIAL_CODES.contains(&code)
+}
+
 /// The error lines of a row. An exhausted quota is said in words and hides the rest; so does missing quota evidence; else every code once.
 #[must_use]
 pub fn error_lines(entries: &[ErrorEntry]) -> Vec<String> {

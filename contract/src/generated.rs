@@ -275,7 +275,7 @@ pub mod sets {
         }
         /// Why a record was dropped.
         DropReason {
-            /// A trace or span id of a wrong length or all zero.
+            /// A trace or span id of a wrong length or all zero, or a trace id that is not the row id.
             InvalidId = "invalid_id",
             /// A time that cannot be, or a span that takes too long.
             InvalidTime = "invalid_time",
@@ -392,7 +392,7 @@ pub mod sets {
             TraceState = "trace_state",
             /// A flag, an enumeration or another number.
             Number = "number",
-            /// A parent span id of a wrong length.
+            /// A parent span id of a wrong length, or of a record that is the root of its trace.
             ParentId = "parent_id",
             /// The body of a log record.
             LogBody = "log_body",

@@ -81,6 +81,18 @@ pub enum SpanKind {
     Client,
 }
 
+impl SpanKind {
+    /// Its number in OTLP.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        match self {
+            Self::Internal => 1,
+            Self::Server => 2,
+            Self::Client => 3,
+        }
+    }
+}
+
 /// One kind of span, and what it may carry.
 #[derive(Debug)]
 pub struct Record {

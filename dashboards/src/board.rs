@@ -47,7 +47,8 @@ impl Board {
         }
     }
 
-    fn uid(self) -> String {
+    /// By which links find it.
+    pub fn uid(self) -> String {
         format!("{TAG}-{}", self.slug())
     }
 
@@ -100,7 +101,15 @@ pub fn set(variable: &str, value: &str) -> String {
 /// A parameter that carries the time range along.
 pub const SAME_TIME: &str = "${__url_time_range}";
 
-/// A link of a cell or of a panel.
+/// A link of a cell.
 pub fn named(title: &str, url: &str) -> Value {
     json!({"title": title, "url": url, "targetBlank": false})
+}
+
+/// A link of a panel, which Grafana models like those of a dashboard.
+pub fn panel_link(title: &str, url: &str) -> Value {
+    json!({
+        "type": "link", "title": title, "url": url, "targetBlank": false, "asDropdown": false, "includeVars": false, "keepTime": false,
+        "tags": [], "icon": "external link", "tooltip": "",
+    })
 }

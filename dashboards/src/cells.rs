@@ -38,7 +38,7 @@ pub fn status() -> Column {
             mapping(at, &format!("^{status}$"), Some(text), color)
         })
         .collect();
-    colored(shown(attr::REQUEST_STATUS, "Status", 130), mappings)
+    colored(shown(attr::REQUEST_STATUS, "Status", 130), &mappings)
 }
 
 /// How an attempt ended, in the same way.
@@ -57,7 +57,7 @@ pub fn attempt_status() -> Column {
             mapping(at, &format!("^{status}$"), Some(text.to_owned()), color)
         })
         .collect();
-    colored(shown(attr::ATTEMPT_STATUS, "Status", 220), mappings)
+    colored(shown(attr::ATTEMPT_STATUS, "Status", 220), &mappings)
 }
 
 /// Whether the usage is known.
@@ -75,10 +75,10 @@ pub fn usage_status() -> Column {
             mapping(at, &format!("^{status}$"), None, color)
         })
         .collect();
-    colored(shown(attr::USAGE_STATUS, "Usage", 140), mappings)
+    colored(shown(attr::USAGE_STATUS, "Usage", 140), &mappings)
 }
 
-fn colored(column: Column, mappings: Vec<Value>) -> Column {
+fn colored(column: Column, mappings: &[Value]) -> Column {
     column.with([("mappings", json!(mappings)), ("custom.cellOptions", json!({"type": "color-text"}))])
 }
 

@@ -5,7 +5,7 @@ use contract::{Metric, RequestStatus, attr, display};
 use serde_json::{Value, json};
 
 use crate::grafana;
-use crate::promql::label;
+use crate::promql::{self, label};
 
 /// Cursor that lies after every row: the newest page.
 pub const NEWEST: &str = "9999999999999";
@@ -83,7 +83,7 @@ impl Filter {
             Self::Account => (attr::UPSTREAM_ACCOUNT_LABEL, "$account"),
             Self::ApiKey | Self::Id | Self::Before => return None,
         };
-        Some(format!(r#"{}=~"{pattern}""#, label(key)))
+        Some(promql::matches(key, pattern))
     }
 
     /// The variable.

@@ -8,19 +8,12 @@ use crate::board::Board;
 use crate::filter::{self, Filter, matchers};
 use crate::grafana::{self, Query, Size, heading, thresholds};
 use crate::promql::{self, P50, P95, P99, RANGE, RATE, legend};
-use crate::rules::FAILURE_RATIO_LIMIT;
+use crate::rules::{self, BURN_RATES, ERROR_BUDGET, FAILURE_RATIO_LIMIT};
 
 /// The filters of this dashboard.
 const FILTERS: [Filter; 2] = [Filter::Pool, Filter::Model];
 /// Those that a metric without the model has.
 const POOL_ONLY: [Filter; 1] = [Filter::Pool];
-/// Share of requests that should end well, and how fast the budget of the others may burn: at 14.4 times the even pace it lasts two days
-/// of thirty, at 6 times five.
-const OBJECTIVE: f64 = 0.99;
-const BURN_LIMITS: [(f64, &str); 2] = [(6.0, "orange"), (14.4, "red")];
-/// Windows of the burn rate, the long ones that say that it matters and the short ones that say that it goes on.
-const BURN_WINDOWS: [&str; 4] = ["5m", "1h", "6h", "3d"];
-
 const HALF: Size = Size(12, 8);
 const THIRD: Size = Size(8, 8);
 const NUMBER: Size = Size(4, 4);
@@ -177,45 +170,38 @@ fn errors() -> Vec<Value> {
 }
 
 fn budget() -> Vec<Value> {
-    let allowed = 1.0 - OBJECTIVE;
-    let percent = OBJECTIVE * 100.0;
-    let burn = |by: &[&str], window: &str| {
-        let ratio =
-            failure_ratio(by, |by, further| promql::sum(by, &promql::rate(REQUESTS, &matchers(&FILTERS, further), window)));
-        format!("({ratio}) / {allowed:.4}")
-    };
-    let left =
-        format!("1 - ({}) / {allowed:.4}", failure_ratio(&[attr::POOL_SLUG], |by, further| grown(REQUESTS, by, further, RANGE)));
-    let windows: Vec<Query> = BURN_WINDOWS.iter().map(|window| Query::new(window, burn(&[], window))).collect();
-    let unit = json!({"unit": "none", "decimals": 1, "thresholds": thresholds(&BURN_LIMITS)});
-    vec![
-        heading(&format!("Error budget, with {percent} % of requests to end well")),
+    let percent = (1.0 - ERROR_BUDGET) * 100.0;
+    let pool = promql::matches(attr::POOL_SLUG, "$pool");
+    // Over hours and days only what is recorded is quick enough to draw.
+    let burning = BURN_RATES.iter().map(|burn| {
+        let curve = |window: &str| {
+            let expr = format!("{}{{{pool}}} / {ERROR_BUDGET}", rules::failure_ratio(window));
+            Query::new(&format!("{} {window}", legend(attr::POOL_SLUG)), expr)
+        };
+        let text = format!(
+            "How many times faster than evenly the budget of failures is used up. {} Above the line over both windows: it matters, and it \
+             goes on; then an alert fires. From the recording rules.",
+            burn.why
+        );
         grafana::timeseries(
-            "Burn rate by window",
-            "How many times faster than evenly the budget of failures is used up; at 1 it lasts exactly its period. A long and a short \
-             window above the same line: it matters, and it goes on.",
-            THIRD,
-            &windows,
-            unit.clone(),
-        ),
-        by(
-            "Burn rate by Pool, over an hour",
-            "How many times faster than evenly each Pool uses up its budget of failures.",
-            THIRD,
-            attr::POOL_SLUG,
-            burn(&[attr::POOL_SLUG], "1h"),
-            unit,
-        ),
-        grafana::state(
-            "Budget left",
-            "Share of the budget of failures that the requests of the time range leave; below zero it is overdrawn.",
-            THIRD,
-            &Query::new(&legend(attr::POOL_SLUG), left),
-            json!({"unit": "percentunit", "decimals": 0, "thresholds": {"mode": "absolute", "steps": [
-                {"value": null, "color": "red"}, {"value": 0, "color": "orange"}, {"value": 0.5, "color": "green"},
-            ]}}),
-        ),
-    ]
+            &format!("Burn rate over {} and {}", burn.long, burn.short),
+            &described(&text, &POOL_ONLY),
+            Size(6, 8),
+            &[curve(burn.long), curve(burn.short)],
+            json!({"unit": "none", "decimals": 1, "thresholds": thresholds(&[(burn.factor, "red")])}),
+        )
+    });
+    let ratio = failure_ratio(&[attr::POOL_SLUG], |by, further| grown(REQUESTS, by, further, RANGE));
+    let left = grafana::state(
+        "Budget left",
+        "Share of the budget of failures that the requests of the time range leave; below zero it is overdrawn.",
+        Size(24, 4),
+        &Query::new(&legend(attr::POOL_SLUG), format!("1 - ({ratio}) / {ERROR_BUDGET}")),
+        json!({"unit": "percentunit", "decimals": 0, "thresholds": {"mode": "absolute", "steps": [
+            {"value": null, "color": "red"}, {"value": 0, "color": "orange"}, {"value": 0.5, "color": "green"},
+        ]}}),
+    );
+    [heading(&format!("Error budget, with {percent} % of requests to end well")), left].into_iter().chain(burning).collect()
 }
 
 // --- duration -----------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::board::Board;
 use crate::grafana::{self, Query, Size, heading, thresholds};
 use crate::promql::{self, INSTANCE, JOB, RATE, label, legend};
+use crate::rules::UNACCOUNTED;
 
 /// Age of the last message of a sender from which it counts as silent, in seconds: open requests alone make one every 15 seconds.
 const SILENT_S: f64 = 300.0;
@@ -187,7 +188,7 @@ fn sanitized() -> Vec<Value> {
         curves(
             "Records parsed by signal",
             "Spans, log records and data points a second.",
-            HALF,
+            THIRD,
             &legend(signal),
             pace(&metrics::POOLER_OTEL_PARSED_RECORDS_TOTAL, &[signal], &[]),
             unit.clone(),
@@ -195,9 +196,17 @@ fn sanitized() -> Vec<Value> {
         curves(
             "Records dropped by reason",
             "Records a second that the sanitizer dropped, or that no destination takes.",
-            HALF,
+            THIRD,
             &format!("{} {}", legend(signal), legend(reason)),
             pace(&metrics::POOLER_OTEL_DROPPED_RECORDS_TOTAL, &[signal, reason], &[]),
+            unit.clone(),
+        ),
+        curves(
+            "Records accepted by signal",
+            "Records a second that were sanitized and handed to every branch.",
+            THIRD,
+            &legend(signal),
+            pace(&metrics::POOLER_OTEL_ACCEPTED_RECORDS_TOTAL, &[signal], &[]),
             unit,
         ),
     ]
@@ -254,6 +263,22 @@ fn branches() -> Vec<Value> {
             HALF,
             &legend(attr::POOLER_OTEL_SIGNAL),
             delivered(Branch::Forward),
+            unit.clone(),
+        ),
+        curves(
+            "Metric pushes",
+            "Times a second that these metrics were to be pushed over OTLP, where that is configured.",
+            HALF,
+            "all",
+            pace(&metrics::POOLER_OTEL_METRIC_PUSHES_TOTAL, &[], &[]),
+            unit.clone(),
+        ),
+        curves(
+            "Failed metric pushes by reason",
+            "Pushes a second that the destination did not take, or not all of. The next one carries the same figures, as they are then.",
+            HALF,
+            &legend(reason),
+            pace(&metrics::POOLER_OTEL_FAILED_METRIC_PUSHES_TOTAL, &[reason], &[]),
             unit,
         ),
     ]
@@ -261,60 +286,30 @@ fn branches() -> Vec<Value> {
 
 // --- the proof ----------------------------------------------------------------------------------------------------------------
 
-/// What came in and did not go out, on the counts themselves: all counts of a collector begin at its start, so that a restart does not
-/// matter, and rates, which Prometheus extrapolates for each series apart, would not add up to zero.
+/// What came in and did not go out. On counts themselves, which start together, because rates are extrapolated for each series apart and would
+/// not add up to zero; so it is recorded, and only shown here.
 fn conserved() -> Vec<Value> {
-    let (signal, branch) = (label(attr::POOLER_OTEL_SIGNAL), label(attr::POOLER_OTEL_BRANCH));
-    let gap = |by: &str, whole: &Metric, parts: &[&Metric]| {
-        let sum = |metric: &Metric| format!("sum by ({by}) ({})", promql::select(metric, &chosen(&[])));
-        let whole = sum(whole);
-        // A count that is still 0 may have no series.
-        parts.iter().fold(whole.clone(), |left, part| format!("{left} - ({} or 0 * {whole})", sum(part)))
-    };
+    let of_signal = format!("{} {}", of_instance(), legend(attr::POOLER_OTEL_SIGNAL));
     let laws = [
+        ("messages", "received − refused − parsed", of_instance()),
+        ("records", "parsed − dropped − accepted", of_signal.clone()),
         (
-            "messages",
-            gap(
-                INSTANCE,
-                &metrics::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL,
-                &[&metrics::POOLER_OTEL_REFUSED_MESSAGES_TOTAL, &metrics::POOLER_OTEL_PARSED_MESSAGES_TOTAL],
-            ),
-            "received − refused − parsed",
-        ),
-        (
-            "records",
-            gap(
-                &format!("{INSTANCE}, {signal}"),
-                &metrics::POOLER_OTEL_PARSED_RECORDS_TOTAL,
-                &[&metrics::POOLER_OTEL_DROPPED_RECORDS_TOTAL, &metrics::POOLER_OTEL_ACCEPTED_RECORDS_TOTAL],
-            ),
-            "parsed − dropped − accepted",
-        ),
-        (
-            "branches",
-            gap(
-                &format!("{INSTANCE}, {signal}, {branch}"),
-                &metrics::POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL,
-                &[
-                    &metrics::POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL,
-                    &metrics::POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL,
-                    &metrics::POOLER_OTEL_BRANCH_QUEUED_RECORDS,
-                ],
-            ),
+            "records of branches",
             "accepted − delivered − dropped − queued",
+            format!("{of_signal} {}", legend(attr::POOLER_OTEL_BRANCH)),
         ),
     ];
-    let names = [of_instance(), format!("{} {}", of_instance(), legend(attr::POOLER_OTEL_SIGNAL))];
-    let names = [names[0].clone(), names[1].clone(), format!("{} {}", names[1], legend(attr::POOLER_OTEL_BRANCH))];
-    let panels = laws.into_iter().zip(names).map(|((what, expr, law), name)| {
-        grafana::timeseries(
+    let panels = laws.into_iter().zip(UNACCOUNTED).map(|((what, law, name), series)| {
+        curves(
             &format!("Unaccounted {what}"),
             &format!(
-                "{law}: 0, but for the moment of a scrape between two counts. Anything that stays is a fault of the collector."
+                "{law}: 0, but for the moment of a scrape between two counts. Anything that stays is a fault of the collector. From the \
+                 recording rules.\n\nIgnores the filters: Job."
             ),
             THIRD,
-            &[Query::new(&name, expr)],
-            json!({"unit": "short", "decimals": 0, "min": null, "thresholds": thresholds(&[(1.0, "red")])}),
+            &name,
+            format!(r#"{series}{{{INSTANCE}=~"${INSTANCE}"}}"#),
+            json!({"unit": "short", "decimals": 0, "thresholds": thresholds(&[(1.0, "red")])}),
         )
     });
     [heading("5. Nothing goes missing")].into_iter().chain(panels).collect()

@@ -28,9 +28,14 @@ pub fn is(attribute: &str, value: &str) -> String {
     format!(r#"{}="{value}""#, label(attribute))
 }
 
+/// A matcher for a regular expression, or for a variable.
+pub fn matches(attribute: &str, pattern: &str) -> String {
+    format!(r#"{}=~"{pattern}""#, label(attribute))
+}
+
 /// A matcher for several values.
 pub fn one_of(attribute: &str, values: &[&str]) -> String {
-    format!(r#"{}=~"{}""#, label(attribute), values.join("|"))
+    matches(attribute, &values.join("|"))
 }
 
 /// A matcher for everything but several values.
@@ -75,9 +80,9 @@ pub fn labels(by: &[&str]) -> String {
 /// A quantile of a histogram, one for each combination of the attributes' labels.
 pub fn quantile(q: f64, metric: &Metric, by: &[&str], matchers: &[String], window: &str) -> String {
     debug_assert_eq!(metric.instrument, Instrument::Histogram);
-    let by: String = by.iter().map(|attribute| format!(", {}", label(attribute))).collect();
+    let by: Vec<&str> = std::iter::once("le").chain(by.iter().map(|attribute| label(attribute))).collect();
     let buckets = format!("{}_bucket{{{}}}", metric.name, matchers.join(","));
-    format!("histogram_quantile({q}, sum by (le{by}) (rate({buckets}[{window}])))")
+    format!("histogram_quantile({q}, sum by ({}) (rate({buckets}[{window}])))", by.join(", "))
 }
 
 /// A share that is 0 where the part has no series and absent where the whole is 0. Both have the same labels.

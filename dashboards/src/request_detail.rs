@@ -173,7 +173,7 @@ fn corrections() -> Vec<Column> {
 }
 
 /// Name that Tempo's data source gives to the duration of a span, in nanoseconds.
-const DURATION: &str = "duration";
+const DURATION: &str = "Duration";
 
 fn tokens(field: &'static str, title: &'static str) -> Column {
     numeric(field, title, 150, "locale")

@@ -5,7 +5,7 @@ use contract::limits::{HEARTBEAT_LOST_AFTER, MAX_ROWS, PAGE_ROWS};
 use contract::{Outcome, RecordKind, RequestStatus, UsageStatus, attr, display};
 use serde_json::{Value, json};
 
-use crate::board::{Board, SAME_TIME, named, same, set};
+use crate::board::{Board, SAME_TIME, panel_link, same, set};
 use crate::cells::{self, TIME_FORMAT};
 use crate::filter::{self, Filter, NEWEST, matchers};
 use crate::grafana::{self, Column, START_TIME, Size, numeric, shown, timestamp};
@@ -174,7 +174,7 @@ fn log() -> Value {
     let query = rows(RecordKind::Request, &Filter::ALL, &columns);
     let table = grafana::span_table("Request log", &text, Size(24, 22), &query, (PAGE_ROWS, 1), columns);
     let newest = [kept(), vec![set(Filter::Before.name(), NEWEST), SAME_TIME.to_owned()]].concat();
-    grafana::merge(table, json!({"links": [named("Newest rows", &Board::RequestLogs.link(&newest))]}))
+    grafana::merge(table, json!({"links": [panel_link("Newest rows", &Board::RequestLogs.link(&newest))]}))
 }
 
 /// Parameters that keep every filter but the page.

@@ -7,9 +7,11 @@ mod recorded;
 mod request_alerts;
 mod thresholds;
 
-use crate::rules::thresholds::Severity;
+use crate::board::Board;
+use thresholds::Severity;
 
-pub use thresholds::FAILURE_RATIO_LIMIT;
+pub use recorded::{UNACCOUNTED, failures as failure_ratio};
+pub use thresholds::{BURN_RATES, ERROR_BUDGET, FAILURE_RATIO_LIMIT};
 
 /// Rules that are evaluated one after the other.
 struct Group {
@@ -37,29 +39,9 @@ struct Alert {
     why: &'static str,
     summary: String,
     description: String,
-    dashboard: Dashboard,
+    dashboard: Board,
     /// The dashboard's variables and time range, as the query of its URL.
     filters: String,
-}
-
-/// A dashboard, by its uid.
-#[derive(Clone, Copy)]
-enum Dashboard {
-    RequestLogs,
-    Overview,
-    Accounts,
-    Pipeline,
-}
-
-impl Dashboard {
-    const fn uid(self) -> &'static str {
-        match self {
-            Self::RequestLogs => "codex-pooler-request-logs",
-            Self::Overview => "codex-pooler-overview",
-            Self::Accounts => "codex-pooler-accounts",
-            Self::Pipeline => "codex-pooler-pipeline",
-        }
-    }
 }
 
 /// The rules file, for Prometheus and Mimir.
@@ -95,27 +77,27 @@ impl Rule {
 impl Alert {
     fn yaml(&self) -> String {
         let Self { name, pending, severity, why, .. } = self;
-        let labels: String = self.labels.iter().map(|(key, value)| format!("          {key}: {value}\n")).collect();
-        let annotations: String = [
+        let labels: Vec<String> = self.labels.iter().map(|(key, value)| format!("          {key}: {value}\n")).collect();
+        let annotations = [
             ("summary", self.summary.clone()),
             ("description", self.description.clone()),
             ("runbook_url", format!("{}/blob/main/dashboards/runbooks.md#{}", env!("CARGO_PKG_REPOSITORY"), name.to_lowercase())),
             // A path: which Grafana it is, the Alertmanager's template says.
             ("dashboard_url", format!("/d/{}?{}", self.dashboard.uid(), self.filters)),
         ]
-        .iter()
         // A JSON string is a YAML string.
-        .map(|(key, text)| format!("          {key}: {}\n", serde_json::json!(text)))
-        .collect();
+        .map(|(key, text)| format!("          {key}: {}\n", serde_json::json!(text)));
         format!(
-            "      # {why}\n      - alert: {name}\n{}        for: {pending}\n        labels:\n          severity: {severity}\n{labels}        annotations:\n{annotations}",
-            block(&self.expr)
+            "      # {why}\n      - alert: {name}\n{}        for: {pending}\n        labels:\n          severity: {severity}\n{}        annotations:\n{}",
+            block(&self.expr),
+            labels.concat(),
+            annotations.concat(),
         )
     }
 }
 
 /// An expression, line by line as it is written.
 fn block(expr: &str) -> String {
-    let lines: String = expr.trim().lines().map(|line| format!("          {}\n", line.trim_end())).collect();
-    format!("        expr: |\n{lines}")
+    let lines: Vec<String> = expr.trim().lines().map(|line| format!("          {}\n", line.trim_end())).collect();
+    format!("        expr: |\n{}", lines.concat())
 }

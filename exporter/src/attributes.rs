@@ -58,6 +58,11 @@ impl Attributes {
         self.add(key, check::Value::Bool(value), || value.into());
     }
 
+    /// Makes the composed texts of a whole row what follows from the attributes that were allowed.
+    pub(crate) fn compose(&mut self) {
+        crate::enforce::correct(&mut self.values, false);
+    }
+
     /// An id. It needs no check: whatever its bits, its form is the one that the contract wants.
     pub(crate) fn id(&mut self, key: &'static str, id: Uuid) {
         self.values.push(KeyValue::new(key, id.to_string()));

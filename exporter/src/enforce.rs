@@ -3,19 +3,21 @@
 //! here, and [`Enforced`] puts it around any other span exporter.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use contract::limits::{EARLIEST_UNIX_S, LATEST_UNIX_S, MAX_AHEAD, MAX_SPAN_DURATION};
 use contract::{Attribute, DropReason, Record, RecordKind, attr};
-use opentelemetry::trace::{Link, SpanContext, SpanId, Status, TraceId, TraceState};
+use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceId, TraceState};
 use opentelemetry::{Array, InstrumentationScope, Key, KeyValue, Value};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter, SpanLinks};
 use sanitizer::check::{self, check, check_name, fallback};
+use sanitizer::derived::{Input, Inputs, is_derived};
+use sanitizer::row_id::{is_at_home, is_root};
+use sanitizer::times::Times;
 
-const NS_PER_S: u64 = 1_000_000_000;
 /// A row has at most one link, to its client's context.
 const MAX_LINKS: usize = 1;
 
@@ -43,7 +45,7 @@ impl<E> Enforced<E> {
         Self { exporter, dropped: AtomicU64::new(0) }
     }
 
-    /// Spans that the contract has no place for: of an id of zeros, or of a time that cannot be.
+    /// Spans that the contract has no place for: of an id that cannot be or is not the row's, or of a time that cannot be.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -81,7 +83,7 @@ pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
         span_context,
         parent_span_id,
         parent_span_is_remote,
-        span_kind,
+        span_kind: _,
         name,
         start_time,
         end_time,
@@ -93,17 +95,25 @@ pub fn span(span: SpanData) -> Result<SpanData, DropReason> {
         instrumentation_scope,
     } = span;
     let record = Record::of(record_kind(&attributes));
+    if !is_at_home(record.kind, &span_context.trace_id().to_bytes(), first_text(&attributes, attr::REQUEST_ID)) {
+        return Err(DropReason::InvalidId);
+    }
+    let is_root = is_root(record.kind);
     let mut kept_links = SpanLinks::default();
     kept_links.links = links.links.iter().filter(|link| link.span_context.is_valid()).map(self::link).take(MAX_LINKS).collect();
     Ok(SpanData {
         span_context: context(&span_context),
-        parent_span_id,
+        parent_span_id: if is_root { SpanId::INVALID } else { parent_span_id },
         parent_span_is_remote,
-        span_kind,
+        span_kind: match record.span_kind {
+            contract::SpanKind::Internal => SpanKind::Internal,
+            contract::SpanKind::Server => SpanKind::Server,
+            contract::SpanKind::Client => SpanKind::Client,
+        },
         name: if check_name(record, &name).is_ok() { name } else { Cow::Borrowed(record.fallback_name) },
         start_time,
         end_time,
-        attributes: self::attributes(attributes, record.attributes),
+        attributes: self::attributes(attributes, record.attributes, record.kind == Some(RecordKind::Correction)),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: kept_links,
@@ -120,12 +130,8 @@ pub(crate) fn sound(span: &SpanData) -> Result<(), DropReason> {
     if !span.span_context.is_valid() {
         return Err(DropReason::InvalidId);
     }
-    // The collector's rule: from 2020 on, not much later than now, and not longer than a span can take.
-    let latest_ns = unix_ns(SystemTime::now() + MAX_AHEAD).min(LATEST_UNIX_S * NS_PER_S - 1);
-    let possible = EARLIEST_UNIX_S * NS_PER_S..=latest_ns;
-    let (start_ns, end_ns) = (unix_ns(span.start_time), unix_ns(span.end_time));
-    let lasts = end_ns.checked_sub(start_ns).is_some_and(|ns| u128::from(ns) <= MAX_SPAN_DURATION.as_nanos());
-    if possible.contains(&start_ns) && possible.contains(&end_ns) && lasts { Ok(()) } else { Err(DropReason::InvalidTime) }
+    let possible = Times::until(SystemTime::now()).contain_span(unix_ns(span.start_time), unix_ns(span.end_time));
+    if possible { Ok(()) } else { Err(DropReason::InvalidTime) }
 }
 
 /// As [`span`], of one that the tracing layer made, whose name may be one of the application's list. The collector decides about it by its
@@ -154,7 +160,7 @@ pub(crate) fn is_internal_name(name: &str) -> bool {
 #[must_use]
 pub fn resource(resource: &Resource) -> Resource {
     let attributes = resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-    let attributes = self::attributes(attributes, contract::generated::RESOURCE_ATTRIBUTES);
+    let attributes = self::attributes(attributes, contract::generated::RESOURCE_ATTRIBUTES, false);
     let builder = Resource::builder_empty();
     match resource.schema_url() {
         Some(contract::SCHEMA_URL) => builder.with_schema_url(attributes, contract::SCHEMA_URL).build(),
@@ -214,7 +220,7 @@ fn record_kind(attributes: &[KeyValue]) -> Option<RecordKind> {
 }
 
 /// The attributes that the place allows, each with a value that its rule allows. Of a key that occurs twice, the first counts.
-fn attributes(given: Vec<KeyValue>, allowed: &[&str]) -> Vec<KeyValue> {
+fn attributes(given: Vec<KeyValue>, allowed: &[&str], is_correction: bool) -> Vec<KeyValue> {
     let account_id = first_text(&given, attr::UPSTREAM_ACCOUNT_ID)
         .filter(|id| self::allowed(attr::UPSTREAM_ACCOUNT_ID, id))
         .map(str::to_owned);
@@ -225,7 +231,8 @@ fn attributes(given: Vec<KeyValue>, allowed: &[&str]) -> Vec<KeyValue> {
         if kept.iter().any(|other| other.key.as_str() == key) {
             continue;
         }
-        let value = if check_value(rule, &attribute.value) {
+        // Texts that follow from others are corrected when these are known.
+        let value = if is_derived(rule.key) || check_value(rule, &attribute.value) {
             Some(attribute.value)
         } else {
             fallback(rule, account_id.as_deref()).map(Value::from)
@@ -233,7 +240,33 @@ fn attributes(given: Vec<KeyValue>, allowed: &[&str]) -> Vec<KeyValue> {
         // The rule's own key: nobody else's memory goes on.
         kept.extend(value.map(|value| KeyValue::new(Key::from_static_str(rule.key), value)));
     }
+    correct(&mut kept, is_correction);
     kept
+}
+
+/// Makes the texts that follow from other attributes what they have to be.
+pub(crate) fn correct(kept: &mut [KeyValue], is_correction: bool) {
+    if !kept.iter().any(|attribute| is_derived(attribute.key.as_str())) {
+        return;
+    }
+    let Ok(inputs) = Inputs::collect(|key| {
+        let value = kept.iter().find(|attribute| attribute.key.as_str() == key).map(|attribute| attribute.value.clone());
+        Ok::<_, Infallible>(match value {
+            Some(Value::String(text)) => Some(Input::Text(Cow::Owned(text.to_string()))),
+            Some(Value::I64(number)) => Some(Input::Int(number)),
+            Some(Value::F64(number)) => Some(Input::Double(number)),
+            _ => None,
+        })
+    });
+    for attribute in kept.iter_mut().filter(|attribute| is_derived(attribute.key.as_str())) {
+        let given = match &attribute.value {
+            Value::String(text) => Some(text.as_str()),
+            _ => None,
+        };
+        if let Some(text) = inputs.correct(attribute.key.as_str(), given, is_correction) {
+            attribute.value = text.into();
+        }
+    }
 }
 
 fn check_value(rule: &Attribute, value: &Value) -> bool {

@@ -24,6 +24,7 @@ pub(crate) fn attributes(lifecycle: &Lifecycle, kind: RecordKind) -> Attributes 
     ownership(&mut row, lifecycle, account, key_label);
     how(&mut row, lifecycle, key_label, latency_ms);
     settlement(&mut row, &lifecycle.settlement);
+    row.compose();
     row
 }
 
@@ -206,7 +207,9 @@ fn error_code(lifecycle: &Lifecycle) -> Option<&str> {
 /// What the errors column is made of: the request's code, its denials, then the code of every attempt that has one.
 fn errors(lifecycle: &Lifecycle) -> Vec<ErrorEntry> {
     let end = lifecycle.end.as_ref();
-    let request = error_code(lifecycle).map(entry);
+    let own = error_code(lifecycle);
+    let entry = |code: &str| entry(code, own);
+    let request = own.map(entry);
     let denials = end.into_iter().flat_map(|end| &end.denials).map(|denial| ErrorEntry {
         exhausted: denial.exhausted,
         resets: denial.resets_at.and_then(instant),
@@ -216,9 +219,11 @@ fn errors(lifecycle: &Lifecycle) -> Vec<ErrorEntry> {
     request.into_iter().chain(denials).chain(attempts).collect()
 }
 
-/// A code that must not be shown is shown as the log shows an entry that has none.
-fn entry(code: &str) -> ErrorEntry {
+/// A code that must not be shown is shown as the log shows an entry that has none; so is one that neither the contract knows nor the row has
+/// itself.
+fn entry(code: &str, own: Option<&str>) -> ErrorEntry {
     let shown = allowed(attr::ERROR_CODE, code).filter(|code| *code != OTHER && *code != ABSENT);
+    let shown = shown.filter(|code| Some(*code) == own || display::is_known_code(code));
     ErrorEntry { code: shown.unwrap_or("error").to_owned(), ..ErrorEntry::default() }
 }
 

@@ -41,6 +41,7 @@ use self::span::Other;
 pub(crate) use self::tables::Tables;
 use self::tally::Tally;
 use crate::check::{Value, check};
+use crate::derived::Inputs;
 use crate::times::Times;
 use crate::{Policy, Refused, Report};
 
@@ -300,6 +301,9 @@ impl<'a> Walk<'a> {
             attributes: &attributes,
             allowed: &self.tables.resource,
             hidden: self.hidden(&attributes)?,
+            // A resource has no derived texts.
+            inputs: Inputs::default(),
+            is_correction: false,
             place: Place::ResourceAttribute,
             field: resource::ATTRIBUTES,
         };

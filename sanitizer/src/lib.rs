@@ -16,6 +16,7 @@
 //! ```
 
 pub mod check;
+pub mod derived;
 mod detect;
 pub mod fast;
 mod policy;
@@ -24,8 +25,9 @@ mod reference;
 #[cfg(feature = "reference")]
 pub mod reference;
 mod report;
+pub mod row_id;
 mod sanitized;
-mod times;
+pub mod times;
 pub mod view;
 mod weight;
 

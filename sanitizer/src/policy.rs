@@ -60,6 +60,8 @@ pub(crate) struct Site {
     listed: &'static [&'static str],
     /// Where an operator's keys say that they may stand; nowhere else may they.
     added: Option<AddedPlace>,
+    /// Whether the record has only what changed.
+    pub(crate) is_correction: bool,
 }
 
 /// A place that an operator's attribute can name.
@@ -186,6 +188,7 @@ impl Site {
         place: contract::Place::ResourceAttribute,
         listed: generated::RESOURCE_ATTRIBUTES,
         added: Some(AddedPlace::Resource),
+        is_correction: false,
     };
 
     /// The attributes of a span.
@@ -197,12 +200,17 @@ impl Site {
             Some(RecordKind::Correction) => AddedPlace::Correction,
             None => AddedPlace::Internal,
         };
-        Self { place: contract::Place::SpanAttribute, listed: record.attributes, added: Some(added) }
+        Self {
+            place: contract::Place::SpanAttribute,
+            listed: record.attributes,
+            added: Some(added),
+            is_correction: record.kind == Some(RecordKind::Correction),
+        }
     }
 
     /// A place where nothing can be added.
     pub(crate) const fn fixed(place: contract::Place, listed: &'static [&'static str]) -> Self {
-        Self { place, listed, added: None }
+        Self { place, listed, added: None, is_correction: false }
     }
 
     /// Whether a key may stand here.
@@ -238,6 +246,11 @@ impl KeyRule {
     /// Whether it is dealt with in another way in a hidden record.
     pub(crate) fn hides(&self) -> bool {
         self.hide.is_some()
+    }
+
+    /// Whether its text has to follow from other attributes.
+    pub(crate) fn is_derived(&self) -> bool {
+        !self.is_removed() && crate::derived::is_derived(&self.key)
     }
 
     /// Whether a value may pass as it is; if not, why.

@@ -14,26 +14,30 @@ pub struct Times {
 
 impl Times {
     /// For a message that arrives at this time.
-    pub(crate) fn until(now: SystemTime) -> Self {
+    #[must_use]
+    pub fn until(now: SystemTime) -> Self {
         let latest = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(MAX_AHEAD);
         let latest_unix_ns = u64::try_from(latest.as_nanos()).unwrap_or(u64::MAX).min(LATEST_UNIX_S * NS_PER_S - 1);
         Self { latest_unix_ns }
     }
 
     /// Whether a record can have been then.
+    #[must_use]
     #[inline]
-    pub(crate) fn contain(self, unix_ns: u64) -> bool {
+    pub fn contain(self, unix_ns: u64) -> bool {
         (EARLIEST_UNIX_S * NS_PER_S..=self.latest_unix_ns).contains(&unix_ns)
     }
 
     /// Whether a time is unknown, which is 0, or can be.
-    pub(crate) fn contain_or_unknown(self, unix_ns: u64) -> bool {
+    #[must_use]
+    pub fn contain_or_unknown(self, unix_ns: u64) -> bool {
         unix_ns == 0 || self.contain(unix_ns)
     }
 
     /// Whether a span can have taken this long.
+    #[must_use]
     #[inline]
-    pub(crate) fn contain_span(self, start_unix_ns: u64, end_unix_ns: u64) -> bool {
+    pub fn contain_span(self, start_unix_ns: u64, end_unix_ns: u64) -> bool {
         const MAX_NS: u64 = MAX_SPAN_DURATION.as_secs() * NS_PER_S;
         self.contain(start_unix_ns)
             && self.contain(end_unix_ns)

@@ -263,6 +263,8 @@ impl Row {
             attribute(attr::TEXT_ROUTE, display::text_route(route, None, shown_latency)),
             attribute(attr::TEXT_USAGE, usage_text),
             attribute(attr::TEXT_ERRORS, self.error_code.as_deref().unwrap_or(contract::DASH)),
+            attribute(attr::USER_AGENT_NAME, "codex"),
+            attribute(attr::USER_AGENT_VERSION, "0.142.0"),
             attribute(attr::HTTP_REQUEST_METHOD, "POST"),
             attribute(attr::HTTP_ROUTE, route.as_str()),
             attribute(attr::HTTP_RESPONSE_STATUS_CODE, if self.status == RequestStatus::Failed { 502 } else { 200 }),

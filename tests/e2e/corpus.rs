@@ -180,9 +180,17 @@ fn exported(case: &Case, planted: &Planted) -> Option<Output> {
     };
     let (mut events, mut links) = (SpanEvents::default(), SpanLinks::default());
     match case.place {
-        Place::SpanName | Place::Attribute | Place::AttributeKey | Place::DuplicateAttribute | Place::ListAttribute => {}
-        Place::StatusMessage | Place::TraceState | Place::ScopeName | Place::ScopeVersion => {}
-        Place::ScopeAttribute | Place::ScopeSchemaUrl => {}
+        Place::SpanName
+        | Place::Attribute
+        | Place::AttributeKey
+        | Place::DuplicateAttribute
+        | Place::ListAttribute
+        | Place::StatusMessage
+        | Place::TraceState
+        | Place::ScopeName
+        | Place::ScopeVersion
+        | Place::ScopeAttribute
+        | Place::ScopeSchemaUrl => {}
         Place::EventName => events.events.push(Event::with_name(value.clone())),
         Place::EventAttribute => {
             let attributes = vec![opentelemetry::KeyValue::new(case.key().to_owned(), value.clone())];
@@ -219,7 +227,7 @@ fn exported(case: &Case, planted: &Planted) -> Option<Output> {
             .build(),
     };
     let kept = exporter::enforce::span(data).ok()?;
-    let attributes = kept.attributes.iter().map(|a| proto_attribute(a)).collect();
+    let attributes = kept.attributes.iter().map(proto_attribute).collect();
     let record = Record { id: kept.span_context.span_id().to_bytes().to_vec(), attributes };
     let texts = kept.attributes.iter().map(|a| format!("{}={}", a.key, a.value)).collect::<Vec<_>>().join("\n");
     Some(Output { bytes: format!("{texts}\n{}\n{kept:?}", kept.name).into_bytes(), records: vec![record] })

@@ -1,6 +1,8 @@
 //! `cargo xtask interop`: suites that run against programs of others. Each installs what it needs below `target/interop`, without touching
 //! the system, and fails, never skips, where that is not possible.
 
+mod grafana;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -13,7 +15,7 @@ use crate::structure::Metadata;
 /// A suite's name, and what it runs.
 type Suite = (&'static str, fn(&Path) -> Result<()>);
 
-const SUITES: &[Suite] = &[("rules", rules), ("python", python)];
+const SUITES: &[Suite] = &[("rules", rules), ("grafana", grafana::run), ("python", python)];
 
 /// Runs the named suites, or all.
 pub fn run(root: &Path, names: &[&str]) -> Result<()> {
@@ -38,6 +40,8 @@ fn rules(root: &Path) -> Result<()> {
     };
     run(&["check", "rules", "dashboards/rules/codex-pooler-rules.yaml"])?;
     run(&["check", "config", "collector-config/prometheus.yml"])?;
+    // Its paths are those of a container.
+    run(&["check", "config", "--syntax-only", "collector-config/compose/prometheus.yml"])?;
     let mut tests = Vec::new();
     for entry in std::fs::read_dir(root.join("dashboards/rules/tests")).context("cannot list dashboards/rules/tests")? {
         tests.push(entry?.path());
@@ -81,16 +85,21 @@ fn promtool(root: &Path) -> Result<PathBuf> {
 /// OpenTelemetry's SDK for Python and curl send to the real binary.
 fn python(root: &Path) -> Result<()> {
     let suite = root.join("tests/interop/python");
-    let interpreter = venv(root, &suite.join("requirements.txt"))?;
-    succeed(&mut cargo(root, &["build", "--quiet", "--bin", "pooler-otel"]), "the binary pooler-otel has to build")?;
-    let binary = Metadata::of_workspace(root)?.target_directory.join("debug/pooler-otel");
+    let interpreter = venv(root, "venv", &suite.join("requirements.txt"))?;
+    let binary = binary(root)?;
     succeed(Command::new(interpreter).arg(suite.join("run.py")).arg(binary), "its output above says what failed")
 }
 
-/// The Python of a virtual environment with exactly these requirements.
-fn venv(root: &Path, requirements: &Path) -> Result<PathBuf> {
-    let folder = folder(root)?.join("venv");
-    let wanted = std::fs::read_to_string(requirements).context("cannot read tests/interop/python/requirements.txt")?;
+/// The binary pooler-otel, built.
+fn binary(root: &Path) -> Result<PathBuf> {
+    succeed(&mut cargo(root, &["build", "--quiet", "--bin", "pooler-otel"]), "the binary pooler-otel has to build")?;
+    Ok(Metadata::of_workspace(root)?.target_directory.join("debug/pooler-otel"))
+}
+
+/// The Python of a virtual environment of this name with exactly these requirements.
+fn venv(root: &Path, name: &str, requirements: &Path) -> Result<PathBuf> {
+    let folder = folder(root)?.join(name);
+    let wanted = std::fs::read_to_string(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
     let interpreter = folder.join("bin/python");
     // Written last, so that an environment that was left half made is made again.
     let stamp = folder.join("requirements.txt");

@@ -71,9 +71,11 @@ fn stat_of(title: &str, description: &str, size: Size, query: &Query, color_mode
 
 /// Curves over the time range. `defaults` has the unit, and what else differs: limits, thresholds.
 pub fn timeseries(title: &str, description: &str, size: Size, queries: &[Query], defaults: Value) -> Value {
-    // Curves of one unit that start at zero can be compared by eye.
-    let custom = json!({"fillOpacity": 10, "showPoints": "never", "lineWidth": 1, "thresholdsStyle": {"mode": "line"}});
-    let base = json!({"min": 0, "color": {"mode": "palette-classic"}, "custom": custom, "thresholds": thresholds(&[])});
+    // Curves that start at zero can be compared by eye; one below zero is still seen.
+    let custom = json!({
+        "axisSoftMin": 0, "fillOpacity": 10, "showPoints": "never", "lineWidth": 1, "thresholdsStyle": {"mode": "line"},
+    });
+    let base = json!({"color": {"mode": "palette-classic"}, "custom": custom, "thresholds": thresholds(&[])});
     let rest = json!({
         "datasource": datasource(PROMETHEUS),
         "targets": targets(queries, &json!({"instant": false, "range": true})),

@@ -27,7 +27,7 @@ pub fn datasource_variables() -> Vec<Value> {
 /// A list from Prometheus, several at once, refreshed with the time range. All is `all`, and stays right while the list is empty.
 pub fn label_values(query: &str, all: &str) -> Value {
     json!({
-        "type": "query", "datasource": datasource(PROMETHEUS), "definition": query,
+        "type": "query", "datasource": datasource(PROMETHEUS),
         "query": {"qryType": 5, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"},
         "refresh": 2, "sort": 5, "multi": true, "includeAll": true, "allValue": all, "allowCustomValue": true,
         "current": {"text": ["All"], "value": ["$__all"]}, "options": [],

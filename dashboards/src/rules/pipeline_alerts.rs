@@ -6,7 +6,8 @@ use contract::{DropReason, StripReason};
 use super::query::{rise, rise_from_nothing};
 use super::recorded::UNACCOUNTED;
 use super::thresholds::{self, Threshold};
-use super::{Alert, Dashboard, Rule};
+use super::{Alert, Rule};
+use crate::board::Board;
 
 /// Name of the scrape job, as in the Prometheus configuration that comes with this.
 const JOB: &str = "pooler-otel";
@@ -39,9 +40,15 @@ fn alert(threshold: &Threshold, expr: String, summary: &str, description: &str) 
         why: threshold.why,
         summary: summary.to_owned(),
         description: description.to_owned(),
-        dashboard: Dashboard::Pipeline,
+        dashboard: Board::Pipeline,
         filters: "from=now-3h&to=now".to_owned(),
     }
+}
+
+/// [`alert`] on one collector.
+fn alert_on_instance(threshold: &Threshold, expr: String, summary: &str, description: &str) -> Alert {
+    let alert = alert(threshold, expr, summary, description);
+    Alert { filters: format!("var-instance={{{{ $labels.instance | urlquery }}}}&{}", alert.filters), ..alert }
 }
 
 fn down() -> Alert {
@@ -55,7 +62,7 @@ fn down() -> Alert {
 }
 
 fn not_ready() -> Alert {
-    alert(
+    alert_on_instance(
         &thresholds::NOT_READY,
         format!("{} == 0", metrics::POOLER_OTEL_READY.name),
         "The collector {{ $labels.instance }} takes no messages.",
@@ -111,7 +118,7 @@ fn records_unusable() -> Alert {
 fn unaccounted() -> Alert {
     let threshold = &thresholds::UNACCOUNTED;
     let parts = UNACCOUNTED.map(|series| format!("{series} != {}", threshold.limit));
-    alert(
+    alert_on_instance(
         threshold,
         parts.join("\n  or\n"),
         "The collector {{ $labels.instance }} has lost count.",
@@ -157,7 +164,7 @@ fn unknown_fields_sent() -> Alert {
 
 fn policy_stale() -> Alert {
     let threshold = &thresholds::POLICY_STALE;
-    alert(
+    alert_on_instance(
         threshold,
         format!("{} > {}", metrics::POOLER_OTEL_POLICY_STALE.name, threshold.limit),
         "The collector {{ $labels.instance }} works with an old policy.",

@@ -4,6 +4,7 @@
 
 mod boards;
 mod collector_config;
+mod compose;
 mod promql;
 mod request_dashboards;
 mod rules;

@@ -1,9 +1,11 @@
-//! The Prometheus rules. What they do is tested by `promtool test rules` with the files in `rules/tests`.
+//! The Prometheus rules and their runbooks. What the rules do is tested by `promtool test rules` with the files in `rules/tests`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use regex::Regex;
 use serde_json::Value;
 
+use super::boards::{self, variables};
 use super::{committed, promql, workspace, yaml};
 
 fn rules() -> Vec<Value> {
@@ -12,42 +14,127 @@ fn rules() -> Vec<Value> {
     groups.iter().flat_map(|group| group["rules"].as_array().expect("rules are a list").clone()).collect()
 }
 
-fn names<'a>(rules: &'a [Value], kind: &str) -> Vec<&'a str> {
-    rules.iter().filter_map(|rule| rule[kind].as_str()).collect()
+fn alerts(rules: &[Value]) -> impl Iterator<Item = (&str, &Value)> {
+    rules.iter().filter_map(|rule| Some((rule["alert"].as_str()?, rule)))
+}
+
+fn recorded(rules: &[Value]) -> Vec<&str> {
+    rules.iter().filter_map(|rule| rule["record"].as_str()).collect()
+}
+
+fn annotation<'a>(rule: &'a Value, name: &str) -> &'a str {
+    rule["annotations"][name].as_str().unwrap_or_else(|| panic!("no {name}: {rule}"))
+}
+
+/// The sections of the runbooks by their headings.
+fn runbooks() -> BTreeMap<String, String> {
+    let text = committed("dashboards/runbooks.md");
+    let sections = text.split("\n## ").skip(1).map(|section| section.split_once('\n').expect("a heading and a text"));
+    sections.map(|(heading, body)| (heading.to_owned(), body.to_owned())).collect()
 }
 
 /// Guarantees: every expression names metrics and labels of the contract, or a series that is recorded here.
 #[test]
 fn expressions_name_what_exists() {
     let rules = rules();
-    let recorded = names(&rules, "record");
-    assert!(!rules.is_empty());
+    let recorded = recorded(&rules);
+    assert!(recorded.len() > 20, "{recorded:?}");
     for rule in &rules {
         promql::check(rule["expr"].as_str().expect("an expression"), &recorded);
     }
 }
 
+/// Guarantees: recorded series are named level:metric:operation, and the level is what they are summed by.
+#[test]
+fn recorded_names_say_what_is_in_them() {
+    let by = Regex::new(r"by \(([a-z_, ]+)\)").expect("a constant pattern");
+    for rule in rules().iter().filter(|rule| rule["record"].is_string()) {
+        let (name, expr) = (rule["record"].as_str().expect("a name"), rule["expr"].as_str().expect("an expression"));
+        let [level, _, operation] = name.split(':').collect::<Vec<_>>()[..] else { panic!("{name}") };
+        assert!(!operation.is_empty(), "{name}");
+        let labels: BTreeSet<&str> = by
+            .captures_iter(expr)
+            .flat_map(|found| found.extract::<1>().1[0].split(", ").collect::<Vec<_>>())
+            // Within a level, a job is many instances, and a histogram many buckets.
+            .filter(|label| !["job", "le"].contains(label))
+            .collect();
+        assert_eq!(level.split('_').collect::<BTreeSet<_>>(), labels, "{name}");
+    }
+}
+
 /// Guarantees: whoever is woken finds what it means and what to do: severity, texts, and a runbook under the very link.
 #[test]
-fn every_alert_has_a_runbook_and_a_test() {
+fn every_alert_has_a_runbook() {
     let rules = rules();
-    let alerts: BTreeSet<&str> = names(&rules, "alert").into_iter().collect();
-    assert!(!alerts.is_empty());
-    let runbooks = committed("dashboards/runbooks.md");
-    let headings: BTreeSet<&str> = runbooks.lines().filter_map(|line| line.strip_prefix("## ")).collect();
-    assert_eq!(headings, alerts, "headings of runbooks.md and alerts");
-    let tests: String = std::fs::read_dir(workspace("dashboards/rules/tests"))
-        .expect("the folder of the tests")
-        .map(|entry| std::fs::read_to_string(entry.expect("an entry").path()).expect("a readable file"))
-        .collect();
-    for rule in rules.iter().filter(|rule| rule["alert"].is_string()) {
-        let alert = rule["alert"].as_str().expect("a name");
-        assert!(["critical", "warning", "info"].contains(&rule["labels"]["severity"].as_str().unwrap_or_default()), "{alert}");
-        for annotation in ["summary", "description"] {
-            assert!(rule["annotations"][annotation].as_str().is_some_and(|text| text.ends_with('.')), "{alert}: {annotation}");
+    let names: BTreeSet<String> = alerts(&rules).map(|(name, _)| name.to_owned()).collect();
+    assert!(names.len() >= 20, "{names:?}");
+    assert_eq!(runbooks().into_keys().collect::<BTreeSet<_>>(), names, "headings of runbooks.md and alerts");
+    for (name, rule) in alerts(&rules) {
+        assert!(["critical", "warning", "info"].contains(&rule["labels"]["severity"].as_str().unwrap_or_default()), "{name}");
+        for text in ["summary", "description"] {
+            assert!(annotation(rule, text).ends_with('.'), "{name}: {text}");
         }
-        let link = rule["annotations"]["runbook_url"].as_str().expect("a runbook's link");
-        assert!(link.ends_with(&format!("/dashboards/runbooks.md#{}", alert.to_lowercase())), "{alert}: {link}");
-        assert!(tests.contains(&format!("alertname: {alert}")), "{alert} has no test");
+        let link = annotation(rule, "runbook_url");
+        assert!(link.ends_with(&format!("/dashboards/runbooks.md#{}", name.to_lowercase())), "{name}: {link}");
     }
+}
+
+/// Guarantees: the link to the dashboard leads to one that is there, and fills in variables that it has, from labels that the alert has.
+#[test]
+fn every_alert_links_to_a_dashboard() {
+    let rules = rules();
+    let dashboards = boards::all();
+    let parameter = Regex::new(r"(?:^|&)([a-z_-]+)=([^&]*)").expect("a constant pattern");
+    for (name, rule) in alerts(&rules) {
+        let link = annotation(rule, "dashboard_url");
+        let (uid, query) = link.strip_prefix("/d/").and_then(|rest| rest.split_once('?')).expect("a path and its query");
+        let dashboard = dashboards.values().find(|d| d["uid"] == uid).unwrap_or_else(|| panic!("{name}: {link}"));
+        let mut given = BTreeSet::new();
+        for found in parameter.captures_iter(query) {
+            let (key, value) = (&found[1], &found[2]);
+            if let Some(variable) = key.strip_prefix("var-") {
+                assert!(variables(dashboard).contains_key(variable), "{name}: {uid} has no variable {variable}");
+            }
+            if let Some(label) = value.strip_prefix("{{ $labels.") {
+                let label = label.trim_end_matches(" | urlquery }}");
+                assert!(!label.contains(' ') && key == format!("var-{label}"), "{name}: {link}");
+            }
+            given.insert(key.to_owned());
+        }
+        assert!(given.contains("from") && given.contains("to"), "{name}: {link}");
+    }
+}
+
+/// Guarantees: every alert is seen to fire, with its labels and texts, is seen not to fire just before, and not in a healthy system. A test
+/// of an alert that does not exist would pass for ever.
+#[test]
+fn every_alert_has_tests() {
+    let rules = rules();
+    let names: BTreeSet<String> = alerts(&rules).map(|(name, _)| name.to_owned()).collect();
+    let (mut fires, mut silent, mut healthy) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for entry in std::fs::read_dir(workspace("dashboards/rules/tests")).expect("the folder of the tests") {
+        let file = entry.expect("an entry").file_name().into_string().expect("a name");
+        for test in yaml(&format!("dashboards/rules/tests/{file}"))["tests"].as_array().expect("tests") {
+            for case in test["alert_rule_test"].as_array().expect("cases") {
+                let name = case["alertname"].as_str().expect("a name").to_owned();
+                assert!(names.contains(&name), "{file} tests {name}, which does not exist");
+                let expected = case["exp_alerts"].as_array().expect("a list");
+                for alert in expected {
+                    assert!(alert["exp_labels"]["severity"].is_string(), "{file}: {name}");
+                    assert_eq!(alert["exp_annotations"].as_object().map(serde_json::Map::len), Some(4), "{file}: {name}");
+                }
+                match (expected.is_empty(), file.as_str()) {
+                    (true, "healthy.yaml") => healthy.insert(name),
+                    (true, _) => silent.insert(name),
+                    (false, other) => {
+                        assert_ne!(other, "healthy.yaml", "{name}");
+                        fires.insert(name)
+                    }
+                };
+            }
+        }
+    }
+    assert_eq!(fires, names, "alerts that a test sees fire");
+    assert_eq!(silent, names, "alerts that a test sees wait");
+    assert_eq!(healthy, names, "alerts that a healthy system does not fire");
 }

@@ -166,13 +166,16 @@ pub(super) fn starts_at(text: &[u8]) -> bool {
 }
 
 fn is_start(text: &[u8]) -> bool {
-    is_sk(text)
-        || is_bearer(text)
-        || is_basic(text)
-        || is_jwt(text)
-        || KEYS.iter().any(|key| {
-            text.strip_prefix(key.prefix).is_some_and(|tail| run(tail, key.tail, key.min_tail_bytes) == key.min_tail_bytes)
-        })
+    // Most words that come here only start like `basic`, or are a public prefix: the list is for the others.
+    match text {
+        [b's' | b'S', b'k' | b'K', b'-', ..] => is_sk(text),
+        [b'b' | b'B', b'a' | b'A' | b'e' | b'E', ..] => is_basic(text) || is_bearer(text),
+        [b'e', b'y' | b'w', ..] => is_jwt(text),
+        _ => KEYS.iter().any(|key| {
+            let tail = text.strip_prefix(key.prefix);
+            tail.is_some_and(|tail| run(tail, key.tail, key.min_tail_bytes) == key.min_tail_bytes)
+        }),
+    }
 }
 
 /// How many bytes at the start are so; stops at `most`.

@@ -10,6 +10,7 @@ use super::recent::same;
 use super::tables::{Key, Keys};
 use super::{Once, Stop, Tables, Walk};
 use crate::check::{Value, check};
+use crate::derived::{Input, Inputs};
 use crate::policy::{Hidden, Outcome};
 
 /// An attribute as it stands in the message. Flat, and written where it stays: copying it about took longer than reading it.
@@ -56,6 +57,9 @@ pub(super) struct Rules<'a, 'r> {
     pub(super) attributes: &'r [Attribute<'a>],
     pub(super) allowed: &'r Keys,
     pub(super) hidden: Hidden,
+    /// What derived texts follow from; and whether the record has only what changed.
+    pub(super) inputs: Inputs<'a>,
+    pub(super) is_correction: bool,
     pub(super) place: Place,
     /// Number of the field that attributes are in.
     pub(super) field: u32,
@@ -302,6 +306,48 @@ impl<'a> Walk<'a> {
         Ok(contract::attribute(attr::UPSTREAM_ACCOUNT_ID).filter(|rule| check(rule, Value::Text(id)).is_ok()).map(|_| id))
     }
 
+    /// What the derived texts of a span follow from, if it has any.
+    pub(super) fn inputs(&self, attributes: &[Attribute<'a>], allowed: &Keys, hidden: Hidden) -> Result<Inputs<'a>, Stop> {
+        // By the number of a key, where it first occurs.
+        let mut first = [u8::MAX; 256];
+        let mut any_derived = false;
+        for (attribute, at) in attributes.iter().zip(0..u8::MAX).rev() {
+            if let Some(number) = attribute.number {
+                first[usize::from(number)] = at;
+                any_derived |= self.tables.key(number).is_some_and(|key| key.is_derived);
+            }
+        }
+        if !any_derived {
+            return Ok(Inputs::default());
+        }
+        let account_id = self.account_id(attributes)?;
+        Inputs::collect(|name| {
+            let Some((number, key)) =
+                self.tables.number(name.as_bytes()).and_then(|number| Some((number, self.tables.key(number)?)))
+            else {
+                return Ok(None);
+            };
+            let occurrences = attributes.iter().skip(first[usize::from(number)].into());
+            for attribute in occurrences.filter(|attribute| attribute.number == Some(number) && allowed[usize::from(number)]) {
+                let value = &attribute.value;
+                let text = if value.kind == Kind::Text { Some(wire::text(value.bytes)?) } else { None };
+                match key.rule.outcome(value.judge(key)?, text, hidden, account_id) {
+                    Outcome::Drop(_) => {}
+                    Outcome::Replace(_, text) => return Ok(Some(Input::Text(text.into()))),
+                    Outcome::Keep => {
+                        return Ok(match value.kind {
+                            Kind::Text => text.map(|text| Input::Text(text.into())),
+                            Kind::Int => Some(Input::Int(value.bits.cast_signed())),
+                            Kind::Double => Some(Input::Double(f64::from_bits(value.bits))),
+                            Kind::Bool | Kind::List | Kind::Other => None,
+                        });
+                    }
+                }
+            }
+            Ok(None)
+        })
+    }
+
     /// What has to be hidden in a record or resource with these attributes.
     pub(super) fn hidden(&self, attributes: &[Attribute<'a>]) -> Result<Hidden, Stop> {
         self.policy.hidden(|key| match self.tables.number(key.as_bytes()) {
@@ -319,6 +365,7 @@ impl<'a> Walk<'a> {
             && !self.is_kept(number)
             && attribute.exact
             && !attribute.has_index
+            && !key.is_derived
             && (rules.hidden.is_nothing() || !key.rule.hides())
             && self.allows(number, key, &attribute.value)?
         {
@@ -364,13 +411,17 @@ impl<'a> Walk<'a> {
         } else if self.is_kept(number) {
             attribute.value.validate()?;
             Outcome::Drop(StripReason::Duplicate)
+        } else if key.is_derived {
+            let checked = if self.allows(number, key, &attribute.value)? { Ok(()) } else { attribute.value.judge(key)? };
+            let text = if attribute.value.kind == Kind::Text { Some(wire::text(attribute.value.bytes)?) } else { None };
+            rules.inputs.outcome(self.policy, &key.rule, checked, text, rules.is_correction)
         } else {
             let checked = attribute.value.judge(key)?;
             let text = if attribute.value.kind == Kind::Text { Some(wire::text(attribute.value.bytes)?) } else { None };
             key.rule.outcome(checked, text, rules.hidden, self.account_id(rules.attributes)?)
         };
         match outcome {
-            // Hidden already.
+            // Hidden already, or as composed.
             Outcome::Keep if attribute.exact && !attribute.has_index => self.keep(number),
             Outcome::Keep => {
                 self.keep(number);

@@ -10,7 +10,8 @@ use wire::{Field, Fields, write};
 use super::attributes::{Attribute, Rules, tag};
 use super::tables::RecordTables;
 use super::{MAX_ATTRIBUTES, MAX_LINKS, Once, Part, Stop, Walk};
-use crate::reference::{DEFINED_FLAGS, MAX_LINKS as MAX_KEPT_LINKS, SPAN_KINDS, STATUS_CODES};
+use crate::reference::{DEFINED_FLAGS, MAX_LINKS as MAX_KEPT_LINKS, STATUS_CODES};
+use crate::row_id::{is_at_home, is_root};
 use crate::times::Times;
 
 /// Around a span are the request and the two groups.
@@ -40,6 +41,8 @@ enum What<'a> {
         had_text: bool,
     },
     Flags(u32),
+    /// The kind that the span has to have.
+    Kind(i32),
 }
 
 /// A link as it stands in the message.
@@ -78,16 +81,39 @@ struct Head<'a> {
     end_unix_ns: u64,
     has_name: bool,
     links: usize,
+    /// The span's kind, and where it stands.
+    kind: Option<(i32, Range<usize>)>,
+    /// Where a parent's id stands that can be one.
+    parent: Option<Range<usize>>,
 }
 
 impl Head<'_> {
-    fn judge(&self, times: Times) -> Result<(), DropReason> {
+    fn judge(&self, times: Times, kind: Option<RecordKind>, request_id: Option<&str>) -> Result<(), DropReason> {
         if !is_id(self.trace_id, 16) || !is_id(self.span_id, 8) {
             Err(DropReason::InvalidId)
         } else if !times.contain_span(self.start_unix_ns, self.end_unix_ns) {
             Err(DropReason::InvalidTime)
+        } else if !is_at_home(kind, self.trace_id, request_id) {
+            Err(DropReason::InvalidId)
         } else {
             Ok(())
+        }
+    }
+
+    /// Adds the edits that the kind of record asks for, each in its place.
+    fn edits(&self, record: &RecordTables, others: &mut Vec<Other<'_>>) {
+        let mut add = |range: Range<usize>, what| {
+            let at = others.partition_point(|other| other.range.start < range.start);
+            others.insert(at, Other { range, what });
+        };
+        let span_kind = record.record.span_kind.number();
+        if let Some((kind, range)) = &self.kind
+            && *kind != span_kind
+        {
+            add(range.clone(), What::Kind(span_kind));
+        }
+        if let Some(range) = self.parent.clone().filter(|_| is_root(record.record.kind)) {
+            add(range, What::Stripped(Place::ParentId, StripReason::NotAllowed, 1));
         }
     }
 }
@@ -99,10 +125,14 @@ impl<'a> Walk<'a> {
         others.clear();
         let head = self.read(part, &mut attributes, &mut others)?;
         self.tally.parsed();
-        let keep = match head.judge(self.times) {
+        let kind = Attribute::first_text(&attributes, self.tables.record_kind)?.and_then(RecordKind::parse);
+        let request_id = Attribute::first_text(&attributes, self.tables.request_id)?;
+        let keep = match head.judge(self.times, kind, request_id) {
             Ok(()) => {
                 self.tally.accepted();
-                self.judge(part, &head, &attributes, &others)?;
+                let record = self.tables.record(kind);
+                head.edits(record, &mut others);
+                self.judge(part, &head, record, &attributes, &others)?;
                 true
             }
             Err(reason) => {
@@ -163,16 +193,20 @@ impl<'a> Walk<'a> {
                 }
                 span::PARENT_SPAN_ID => {
                     let id = field.bytes()?;
-                    if id.is_empty() || is_id(id, 8) {
+                    if id.is_empty() {
+                        continue;
+                    }
+                    if is_id(id, 8) {
+                        head.parent = Some(place());
                         continue;
                     }
                     What::Stripped(Place::ParentId, StripReason::NotAllowed, 1)
                 }
                 span::KIND => {
-                    if is_one_of(&SPAN_KINDS, field.varint()?)? {
-                        continue;
-                    }
-                    What::Stripped(Place::Number, StripReason::OutOfRange, 1)
+                    // The reference sees the lower half alone.
+                    let kind = i32::try_from(field.varint()?.cast_signed()).map_err(|_| Stop::Slow)?;
+                    head.kind = Some((kind, place()));
+                    continue;
                 }
                 span::FLAGS => {
                     let flags = field.fixed32()?;
@@ -233,11 +267,24 @@ impl<'a> Walk<'a> {
     }
 
     /// Notes the edits of a span that stays.
-    fn judge(&mut self, part: Part<'a>, head: &Head<'a>, attributes: &[Attribute<'a>], others: &[Other<'a>]) -> Result<(), Stop> {
-        let kind = Attribute::first_text(attributes, self.tables.record_kind)?.and_then(RecordKind::parse);
-        let record = self.tables.record(kind);
+    fn judge(
+        &mut self,
+        part: Part<'a>,
+        head: &Head<'a>,
+        record: &'a RecordTables,
+        attributes: &[Attribute<'a>],
+        others: &[Other<'a>],
+    ) -> Result<(), Stop> {
         let hidden = self.hidden(attributes)?;
-        let rules = Rules { attributes, allowed: &record.keys, hidden, place: Place::SpanAttribute, field: span::ATTRIBUTES };
+        let rules = Rules {
+            attributes,
+            allowed: &record.keys,
+            hidden,
+            inputs: self.inputs(attributes, &record.keys, hidden)?,
+            is_correction: record.record.kind == Some(RecordKind::Correction),
+            place: Place::SpanAttribute,
+            field: span::ATTRIBUTES,
+        };
         let frame = self.splice.open(part.range());
         let (mut others, mut kept_links) = (others.iter().peekable(), 0);
         for attribute in attributes {
@@ -248,6 +295,10 @@ impl<'a> Walk<'a> {
         }
         for other in others {
             self.other(other, record, &mut kept_links)?;
+        }
+        if head.kind.is_none() {
+            let end = part.range().end;
+            self.span_kind(end..end, record.record.span_kind.number());
         }
         if !head.has_name
             && let Err(reason) = record.judge_name(self.policy, b"")?
@@ -278,12 +329,18 @@ impl<'a> Walk<'a> {
             }
             What::Link(link) => self.link(range, link, kept_links),
             What::Status { code, had_text } => self.status(range, *code, *had_text)?,
+            What::Kind(kind) => self.span_kind(range, *kind),
             What::Flags(flags) => {
                 self.tally.strip(Place::Number, StripReason::OutOfRange);
                 self.splice.replace(range, |out| write::fixed32_field(out, span::FLAGS, *flags));
             }
         }
         Ok(())
+    }
+
+    fn span_kind(&mut self, range: Range<usize>, kind: i32) {
+        self.tally.strip(Place::Number, StripReason::NotDerived);
+        self.splice.replace(range, |out| write::varint_field(out, span::KIND, kind.unsigned_abs().into()));
     }
 
     fn fall_back_name(&mut self, range: Range<usize>, name: &str, reason: StripReason) {

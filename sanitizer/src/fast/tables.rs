@@ -38,6 +38,8 @@ pub(crate) struct Tables {
     pub(super) resource: Keys,
     /// Number of the key that says what a span records.
     pub(super) record_kind: Option<u8>,
+    /// Number of the key with the request's id.
+    pub(super) request_id: Option<u8>,
     /// Number of the key with the account's id.
     pub(super) account_id: Option<u8>,
 }
@@ -47,6 +49,8 @@ pub(super) struct Key {
     pub(super) rule: Arc<KeyRule>,
     /// How an attribute with this key starts: the key as a field, and the value's tag.
     pub(super) start: Vec<u8>,
+    /// Whether its text has to follow from other attributes.
+    pub(super) is_derived: bool,
     /// Whether its value is a text that often comes again, and takes long to judge.
     is_worth_remembering: bool,
     texts: Option<Texts>,
@@ -94,6 +98,7 @@ impl Tables {
             records: Vec::new(),
             resource: [false; 256],
             record_kind: None,
+            request_id: None,
             account_id: None,
         };
         // A key that finds no slot is taken for an unknown one; a test holds that there is none.
@@ -106,6 +111,7 @@ impl Tables {
         }
         tables.resource = tables.keys_at(Site::RESOURCE);
         tables.record_kind = tables.number(attr::RECORD_KIND.as_bytes());
+        tables.request_id = tables.number(attr::REQUEST_ID.as_bytes());
         tables.account_id = tables.number(attr::UPSTREAM_ACCOUNT_ID.as_bytes());
         let kinds = RecordKind::ALL.iter().copied().map(Some).chain([None]);
         tables.records = kinds
@@ -189,7 +195,13 @@ impl Key {
         let mut start = Vec::new();
         write::bytes_field(&mut start, key_value::KEY, rule.key.as_bytes());
         start.push(VALUE_TAG);
-        Self { rule: rule.clone(), start, is_worth_remembering: is_uuid == Some(false) || rule.plain().is_none(), texts }
+        Self {
+            rule: rule.clone(),
+            start,
+            is_derived: rule.is_derived(),
+            is_worth_remembering: is_uuid == Some(false) || rule.plain().is_none(),
+            texts,
+        }
     }
 
     /// Whether a text passes that need not be judged. It does by the contract, and nothing besides is demanded.

@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::Work;
 use crate::check::{Value, check};
+use crate::derived::{Input, Inputs};
 use crate::policy::{Hidden, KeyRule, Outcome, Site};
 
 /// The records that may go on. Each one is counted.
@@ -116,6 +117,8 @@ pub(super) fn attributes(given: Vec<KeyValue>, site: Site, work: &mut Work<'_>) 
     let mut kept: Vec<KeyValue> = Vec::new();
     let account_id = account_id(&given);
     let hidden = hidden(&given, work);
+    // Texts that follow from others are judged when these are known: where each stands, and what its own rule says.
+    let mut derived = Vec::new();
     for attribute in given {
         let KeyValue { key, value, key_strindex } = attribute;
         // Indices into a dictionary have a meaning in profiles only.
@@ -130,6 +133,11 @@ pub(super) fn attributes(given: Vec<KeyValue>, site: Site, work: &mut Work<'_>) 
             Outcome::Drop(StripReason::WrongPlace)
         } else if kept.iter().any(|other| other.key == key) {
             Outcome::Drop(StripReason::Duplicate)
+        } else if rule.is_derived() {
+            derived.push((kept.len(), check_value(rule, value.as_ref())));
+            // What stood there is replaced if it is no text, too.
+            kept.push(KeyValue { key, value, key_strindex: 0 });
+            continue;
         } else {
             let text = value.as_ref().and_then(crate::view::text_of);
             rule.outcome(check_value(rule, value.as_ref()), text, hidden, account_id.as_deref())
@@ -149,7 +157,39 @@ pub(super) fn attributes(given: Vec<KeyValue>, site: Site, work: &mut Work<'_>) 
             kept.push(KeyValue { key, value, key_strindex: 0 });
         }
     }
+    if !derived.is_empty() {
+        self::derived(&mut kept, derived, site, work);
+    }
     kept
+}
+
+fn derived(kept: &mut [KeyValue], derived: Vec<(usize, Result<(), StripReason>)>, site: Site, work: &mut Work<'_>) {
+    let mut replaced = Vec::new();
+    let Ok(inputs) = Inputs::collect(|key| Ok::<_, Infallible>(input(kept, key)));
+    for (at, checked) in derived {
+        let Some(rule) = work.policy.rule(&kept[at].key) else { continue };
+        let given = crate::view::text_value(&kept[at]);
+        match inputs.outcome(work.policy, rule, checked, given, site.is_correction) {
+            Outcome::Replace(reason, text) => {
+                work.report.strip_value(site.place, reason, &rule.key);
+                replaced.push((at, text));
+            }
+            Outcome::Keep | Outcome::Drop(_) => {}
+        }
+    }
+    for (at, text) in replaced {
+        kept[at].value = Some(AnyValue { value: Some(any_value::Value::StringValue(text)) });
+    }
+}
+
+fn input<'a>(kept: &'a [KeyValue], key: &str) -> Option<Input<'a>> {
+    let attribute = kept.iter().find(|attribute| attribute.key == key)?;
+    match attribute.value.as_ref()?.value.as_ref()? {
+        any_value::Value::StringValue(text) => Some(Input::Text(text.into())),
+        any_value::Value::IntValue(number) => Some(Input::Int(*number)),
+        any_value::Value::DoubleValue(number) => Some(Input::Double(*number)),
+        _ => None,
+    }
 }
 
 /// The record's account id, if it has a valid one: it stands in for a label that must not be shown.
@@ -164,7 +204,7 @@ fn hidden(attributes: &[KeyValue], work: &Work<'_>) -> Hidden {
     hidden
 }
 
-fn first_text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+pub(super) fn first_text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
     crate::view::text_value(attributes.iter().find(|attribute| attribute.key == key)?)
 }
 

@@ -15,7 +15,7 @@ use crate::{Policy, Report};
 
 pub(crate) use logs::logs;
 pub(crate) use metrics::metrics;
-pub(crate) use traces::{DEFINED_FLAGS, MAX_LINKS, SPAN_KINDS, STATUS_CODES, traces};
+pub(crate) use traces::{DEFINED_FLAGS, MAX_LINKS, STATUS_CODES, traces};
 
 /// Sanitizes an `ExportTraceServiceRequest` in protobuf: decodes it, builds a new one, and encodes that.
 ///

@@ -8,13 +8,12 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use super::Work;
 use super::common::{self, enumeration, is_id, zeroed};
 use crate::policy::Site;
+use crate::row_id::{is_at_home, is_root};
 use crate::times::Times;
 use crate::{Policy, Report};
 
 /// Bits of a span's or link's flags that OTLP defines: the W3C trace flags, and whether the parent is remote.
 pub(crate) const DEFINED_FLAGS: u32 = 0x3ff;
-/// Span kinds that OTLP defines: 0 (unspecified) to 5 (consumer).
-pub(crate) const SPAN_KINDS: std::ops::RangeInclusive<i32> = 0..=5;
 /// Status codes that OTLP defines: 0 (unset) to 2 (error).
 pub(crate) const STATUS_CODES: std::ops::RangeInclusive<i32> = 0..=2;
 /// A row has at most one link, to its client's context.
@@ -69,7 +68,12 @@ fn span(span: Span, work: &mut Work<'_>) -> Result<Span, DropReason> {
     if !work.times.contain_span(start_time_unix_nano, end_time_unix_nano) {
         return Err(DropReason::InvalidTime);
     }
-    let parent_span_id = if parent_span_id.is_empty() || is_id(&parent_span_id, 8) {
+    let record = Record::of(record_kind(&attributes));
+    if !is_at_home(record.kind, &trace_id, common::first_text(&attributes, attr::REQUEST_ID)) {
+        return Err(DropReason::InvalidId);
+    }
+    let may_have_parent = !is_root(record.kind) && is_id(&parent_span_id, 8);
+    let parent_span_id = if parent_span_id.is_empty() || may_have_parent {
         parent_span_id
     } else {
         work.strip(Place::ParentId, StripReason::NotAllowed);
@@ -81,7 +85,10 @@ fn span(span: Span, work: &mut Work<'_>) -> Result<Span, DropReason> {
     }
     work.strip_many(Place::SpanEvent, StripReason::NotAllowed, events.len());
 
-    let record = Record::of(record_kind(&attributes));
+    let span_kind = record.span_kind.number();
+    if kind != span_kind {
+        work.strip(Place::Number, StripReason::NotDerived);
+    }
     Ok(Span {
         trace_id,
         span_id,
@@ -89,7 +96,7 @@ fn span(span: Span, work: &mut Work<'_>) -> Result<Span, DropReason> {
         parent_span_id,
         flags: common::flags(flags, DEFINED_FLAGS, work),
         name: self::name(name, record, work),
-        kind: enumeration(kind, SPAN_KINDS, work),
+        kind: span_kind,
         start_time_unix_nano,
         end_time_unix_nano,
         attributes: common::attributes(attributes, Site::span(record), work),

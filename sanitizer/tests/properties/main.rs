@@ -27,8 +27,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use prost::Message as _;
-// The generator of traces is a module of the sanitizer's own tests, and asks the reference's check there.
-use sanitizer::check;
+// The generator of traces is a module of the sanitizer's own tests, where these are in the root of the crate.
+use sanitizer::{Policy, check, protobuf};
 
 use self::holds::Said;
 

@@ -1,6 +1,7 @@
 //! Messages that mix what is legal with what is not, in every field.
 
 use std::sync::LazyLock;
+use std::time::{Duration, UNIX_EPOCH};
 
 use contract::{RecordKind, Rule, attr, generated};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -12,11 +13,13 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use proptest::prelude::*;
 use proptest::sample::select;
+use prost::Message as _;
 
 use super::plain::MARKER;
-use crate::check;
+use crate::{Policy, check, protobuf};
 
 const ROW_ID: &str = "33ecffe2-5175-44bc-86ca-7ca871e58a48";
+const TRACE_ID: [u8; 16] = 0x33ecffe2_5175_44bc_86ca_7ca871e58a48_u128.to_be_bytes();
 const ADMITTED_NS: u64 = 1_787_544_000_000_000_000;
 /// When the messages arrive: a minute later.
 pub const NOW_NS: u64 = ADMITTED_NS + 60_000_000_000;
@@ -117,7 +120,7 @@ pub fn row() -> ExportTraceServiceRequest {
         Some(key_value(key, Some(PASSING[at].first()?.clone())))
     });
     let span = Span {
-        trace_id: vec![1; 16],
+        trace_id: TRACE_ID.to_vec(),
         span_id: vec![2; 8],
         flags: 1,
         name: "POST /v1/responses".to_owned(),
@@ -136,10 +139,36 @@ pub fn row() -> ExportTraceServiceRequest {
     };
     let schema_url = || contract::SCHEMA_URL.to_owned();
     let scope_spans = vec![ScopeSpans { scope: Some(scope), spans: vec![span], schema_url: schema_url() }];
-    ExportTraceServiceRequest {
+    let request = ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans { resource: Some(resource), scope_spans, schema_url: schema_url() }],
-    }
+    };
+    // Its texts become what follows from the rest.
+    let now = UNIX_EPOCH + Duration::from_nanos(NOW_NS);
+    let clean = protobuf::<ExportTraceServiceRequest>(&Policy::contract(), now, &request.encode_to_vec()).expect("a message");
+    ExportTraceServiceRequest::decode(clean.encoded().as_ref()).expect("a message")
 }
+
+/// A row with one attribute changed, removed or added, and the others as they were.
+fn changed_row() -> impl Strategy<Value = ExportTraceServiceRequest> {
+    (any_attribute(), any::<prop::sample::Index>(), 0..4_u8, select(RecordKind::TEXTS)).prop_map(|(attribute, at, how, kind)| {
+        let mut request = CLEAN_ROW.clone();
+        let span = &mut request.resource_spans[0].scope_spans[0].spans[0];
+        let at = at.index(span.attributes.len());
+        match how {
+            0 => span.attributes[at].value = attribute.value,
+            1 => drop(span.attributes.remove(at)),
+            2 => span.attributes.insert(at, attribute),
+            _ => span
+                .attributes
+                .iter_mut()
+                .filter(|a| a.key == attr::RECORD_KIND)
+                .for_each(|a| *a = self::attribute(attr::RECORD_KIND, kind)),
+        }
+        request
+    })
+}
+
+static CLEAN_ROW: LazyLock<ExportTraceServiceRequest> = LazyLock::new(row);
 
 pub fn text() -> impl Strategy<Value = String> {
     prop_oneof![16 => select(TEXTS).prop_map(str::to_owned), 4 => ".{0,12}", 4 => "[ -~]{0,60}", 3 => Just(MARKER.to_owned())]
@@ -229,11 +258,16 @@ fn span() -> impl Strategy<Value = Span> {
     ];
     let status =
         (rarely(text()), prop_oneof![5 => 0..3_i32, 1 => any::<i32>()]).prop_map(|(message, code)| Status { message, code });
-    let ids = (id(16), id(8), prop_oneof![1 => Just(Vec::new()), 2 => id(8)]);
+    let ids = (prop_oneof![8 => Just(TRACE_ID.to_vec()), 1 => id(16)], id(8), prop_oneof![1 => Just(Vec::new()), 2 => id(8)]);
     let head =
         (name, prop_oneof![8 => 0..6_i32, 1 => any::<i32>()], time(), time(), prop_oneof![3 => 0..0x400_u32, 1 => any::<u32>()]);
     let inside = (
-        attributes(12),
+        (attributes(12), prop_oneof![8 => Just(ROW_ID.to_owned()), 1 => text()], any::<prop::sample::Index>()).prop_map(
+            |(mut attributes, id, at)| {
+                attributes.insert(at.index(attributes.len() + 1), attribute(attr::REQUEST_ID, &id));
+                attributes
+            },
+        ),
         rarely(prop::collection::vec(event(), 0..3)),
         rarely(prop::collection::vec(link(), 0..3)),
         prop::option::of(status),
@@ -296,5 +330,5 @@ pub fn request() -> impl Strategy<Value = ExportTraceServiceRequest> {
         .prop_map(|(resource, scope_spans, schema_url)| ResourceSpans { resource, scope_spans, schema_url });
     let mixed = prop::collection::vec(group, 0..3).prop_map(|resource_spans| ExportTraceServiceRequest { resource_spans });
     // A clean row alone is too improbable to come up by itself.
-    prop_oneof![8 => mixed, 1 => Just(()).prop_map(|()| row())]
+    prop_oneof![6 => mixed, 2 => changed_row(), 1 => Just(()).prop_map(|()| CLEAN_ROW.clone())]
 }
