@@ -4,15 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum as _};
+use clap::{Args, Parser, Subcommand};
 use contract::Signal;
 use contract::limits::{MAX_ROWS, METRICS_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT, PAGE_ROWS, TEMPO_PORT};
 
 use crate::logging::LogLevel;
-use crate::serve::Config;
-use crate::serve::forward::{ForwardConfig, ForwardProtocol};
-use crate::serve::push::PushConfig;
+use crate::serve::forward::{ForwardCompression, ForwardProtocol};
 
 /// Everything listens here unless told otherwise.
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -20,10 +17,8 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const RETENTION: &str = "14d";
 /// How large the store may become by default.
 const MAX_STORE_MIB: u64 = 10 * 1024;
-/// How often metrics are pushed by default, as OpenTelemetry's SDKs do.
-const PUSH_INTERVAL: Duration = Duration::from_secs(60);
-/// How often metrics may be pushed.
-const MIN_PUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long one attempt to forward may take by default.
+const FORWARD_TIMEOUT: &str = "10s";
 
 /// Metadata-only observability for Codex Pooler: collector, request log, demo.
 #[derive(Debug, Parser)]
@@ -31,6 +26,7 @@ const MIN_PUSH_INTERVAL: Duration = Duration::from_secs(1);
 #[command(after_help = "Examples:
   pooler-otel demo                          see it work, in a temporary folder
   pooler-otel serve                         collect, with the embedded store
+  pooler-otel check --config pooler-otel.yaml
   pooler-otel requests --status failed      the request log, failures only
   pooler-otel requests --id 0b5a2f0e        by a row id, correlation id, trace id, or a piece of one")]
 pub struct Cli {
@@ -47,6 +43,10 @@ pub struct Cli {
 pub enum Command {
     /// Receive OTLP, strip what must not get through, store and forward the rest, serve it to Grafana.
     Serve(ServeArgs),
+    /// Validate the configuration and the policy, and print what is in force.
+    Check(CheckArgs),
+    /// Strip one OTLP message: standard input to standard output, with a report on standard error.
+    Sanitize(SanitizeArgs),
     /// Print the request log, newest first.
     Requests(RequestsArgs),
     /// Run `serve` in a temporary folder with a simulated pooler, and show what arrives.
@@ -73,6 +73,7 @@ pub struct ListenArgs {
 
 /// Where to forward.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the fields are the flags' names")]
 pub struct ForwardArgs {
     /// Send every sanitized message on to this OTLP endpoint, too.
     #[arg(long, value_name = "URL", env = "POOLER_OTEL_FORWARD_ENDPOINT", hide_env_values = true)]
@@ -80,13 +81,18 @@ pub struct ForwardArgs {
     /// Protocol of that endpoint.
     #[arg(long, value_enum, default_value = "grpc", env = "POOLER_OTEL_FORWARD_PROTOCOL", hide_env_values = true)]
     pub forward_protocol: ForwardProtocol,
-}
-
-impl ForwardArgs {
-    /// The destination, if there is one.
-    pub fn into_config(self) -> Option<ForwardConfig> {
-        Some(ForwardConfig { endpoint: self.forward_endpoint?, protocol: self.forward_protocol })
-    }
+    /// Headers for that endpoint, separated by commas, such as 'authorization=Bearer ${env:TOKEN}' or 'x-key=${file:/run/secrets/key}'.
+    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', env = "POOLER_OTEL_FORWARD_HEADERS", hide_env_values = true)]
+    pub forward_headers: Vec<String>,
+    /// Trust the certificates in this PEM file, besides the system's.
+    #[arg(long, value_name = "FILE", env = "POOLER_OTEL_FORWARD_TLS_CA_FILE", hide_env_values = true)]
+    pub forward_tls_ca_file: Option<PathBuf>,
+    /// How messages to that endpoint are compressed.
+    #[arg(long, value_enum, default_value = "none", env = "POOLER_OTEL_FORWARD_COMPRESSION", hide_env_values = true)]
+    pub forward_compression: ForwardCompression,
+    /// How long one attempt to send may take, such as 10s.
+    #[arg(long, value_name = "DURATION", default_value = FORWARD_TIMEOUT, value_parser = parse_duration, env = "POOLER_OTEL_FORWARD_TIMEOUT", hide_env_values = true)]
+    pub forward_timeout: Duration,
 }
 
 /// Where to push metrics.
@@ -104,50 +110,26 @@ pub struct PushArgs {
     pub metrics_otlp_interval: Option<Duration>,
 }
 
-impl PushArgs {
-    /// Where to push, if anywhere: what the flags say, else what OpenTelemetry's own variables do.
-    ///
-    /// # Errors
-    /// A variable that cannot be read.
-    pub fn into_config(self) -> anyhow::Result<Option<PushConfig>> {
-        self.or_standard(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-    }
-
-    fn or_standard(self, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<PushConfig>> {
-        const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT";
-        const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL";
-        const INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
-        let Some(endpoint) = self.metrics_otlp_endpoint.or_else(|| variable(ENDPOINT)) else { return Ok(None) };
-        // The standard variable names the whole path; the client appends it.
-        let endpoint = endpoint.strip_suffix(crate::receive::http_path(Signal::Metrics)).unwrap_or(&endpoint).to_owned();
-        let protocol = match (self.metrics_otlp_protocol, variable(PROTOCOL)) {
-            (Some(protocol), _) => protocol,
-            (None, None) => ForwardProtocol::Grpc,
-            (None, Some(text)) => ForwardProtocol::from_str(&text, false)
-                .ok()
-                .with_context(|| format!("{PROTOCOL} must be grpc or http/protobuf"))?,
-        };
-        let interval = match (self.metrics_otlp_interval, variable(INTERVAL)) {
-            (Some(interval), _) => interval,
-            (None, None) => PUSH_INTERVAL,
-            (None, Some(text)) => text
-                .parse()
-                .ok()
-                .map(Duration::from_millis)
-                .filter(|interval| *interval >= MIN_PUSH_INTERVAL)
-                .with_context(|| format!("{INTERVAL} must be a number of milliseconds, 1000 at least"))?,
-        };
-        Ok(Some(PushConfig { destination: ForwardConfig { endpoint, protocol }, interval }))
-    }
-}
-
 /// `serve`.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "A flag wins over its variable, that over the configuration file, that over the default.
+SIGHUP, or a change of its file, loads the policy again.
+
+Examples:
   pooler-otel serve
+  pooler-otel serve --config /etc/pooler-otel/pooler-otel.yaml
   pooler-otel serve --data-dir /var/lib/pooler-otel --retention 30d
   pooler-otel serve --forward-endpoint http://127.0.0.1:14317        on to a Tempo or a Collector, too")]
 pub struct ServeArgs {
+    /// Configuration file; `pooler-otel check --print-default-config` prints one with every option.
+    #[arg(long, value_name = "FILE", env = "POOLER_OTEL_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Policy file: adds attributes of your own, and tightens or hides those of the contract [default: the contract alone].
+    #[arg(long, value_name = "FILE", env = "POOLER_OTEL_POLICY", hide_env_values = true)]
+    pub policy: Option<PathBuf>,
+    /// Whether spans are stored; without the store there is no Tempo API, and everything is forwarded only.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, env = "POOLER_OTEL_STORE", hide_env_values = true)]
+    pub store: bool,
     /// Folder of the embedded store [default: $XDG_DATA_HOME/pooler-otel, or ~/.local/share/pooler-otel].
     #[arg(long, value_name = "FOLDER", env = "POOLER_OTEL_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<PathBuf>,
@@ -168,34 +150,80 @@ pub struct ServeArgs {
     pub push: PushArgs,
 }
 
-impl ServeArgs {
-    /// What `serve` runs with.
-    ///
-    /// # Errors
-    /// No data folder was given and the user has none.
-    pub fn into_config(self) -> anyhow::Result<Config> {
-        let data_dir = match self.data_dir {
-            Some(folder) => folder,
-            None => default_data_dir().context("there is no home folder to keep data in; choose one with --data-dir")?,
-        };
-        Ok(Config {
-            data_dir,
-            retention: self.retention,
-            max_store_bytes: self.max_store_mib.saturating_mul(1024 * 1024),
-            otlp_grpc: self.listen.otlp_grpc_listen,
-            otlp_http: self.listen.otlp_http_listen,
-            tempo: self.listen.tempo_listen,
-            metrics: self.listen.metrics_listen,
-            forward: self.forward.into_config(),
-            push: self.push.into_config()?,
-        })
-    }
+/// `check`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Takes every option of serve, reads the same variables and files, and starts nothing. The status is 0 if serve would take it, else 2.
+
+Examples:
+  pooler-otel check
+  pooler-otel check --config pooler-otel.yaml --policy policy.yaml
+  pooler-otel check --print-default-config > pooler-otel.yaml"
+)]
+pub struct CheckArgs {
+    /// What `serve` would be given.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Print the default configuration with every option explained, and end.
+    #[arg(long)]
+    pub print_default_config: bool,
+    /// How the answer is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: ReportFormat,
 }
 
-fn default_data_dir() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let data = folder("XDG_DATA_HOME").or_else(|| Some(folder("HOME")?.join(".local/share")))?;
-    Some(data.join("pooler-otel"))
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReportFormat {
+    /// Lines, for people.
+    Text,
+    /// One object, for programs.
+    Json,
+}
+
+/// `sanitize`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The status is 0 if there is a message on standard output, stripped or not; with --fail-on-strip, 1 if anything was stripped or
+dropped; 2 if the message was refused, and then standard output is empty.
+
+Examples:
+  pooler-otel sanitize --signal traces --format json < export.json
+  pooler-otel sanitize --signal logs --format protobuf --report json < export.pb > clean.pb
+  pooler-otel sanitize --signal traces --format json --fail-on-strip < export.json > /dev/null"
+)]
+pub struct SanitizeArgs {
+    /// Signal of the message.
+    #[arg(long, value_name = "SIGNAL", value_parser = parse_signal)]
+    pub signal: Signal,
+    /// Form of the message.
+    #[arg(long, value_enum)]
+    pub format: MessageFormat,
+    /// Form of the sanitized message [default: that of --format].
+    #[arg(long, value_enum)]
+    pub output_format: Option<MessageFormat>,
+    /// Policy file [default: the contract alone].
+    #[arg(long, value_name = "FILE", env = "POOLER_OTEL_POLICY", hide_env_values = true)]
+    pub policy: Option<PathBuf>,
+    /// End with status 1 if anything was stripped or dropped.
+    #[arg(long)]
+    pub fail_on_strip: bool,
+    /// How the report on standard error is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub report: ReportFormat,
+}
+
+/// Form of an OTLP message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MessageFormat {
+    /// Protobuf.
+    Protobuf,
+    /// OTLP's JSON.
+    Json,
+}
+
+fn parse_signal(text: &str) -> Result<Signal, String> {
+    Signal::parse(text).ok_or_else(|| format!("give one of {}", Signal::TEXTS.join(", ")))
 }
 
 /// `requests`.
@@ -314,39 +342,6 @@ mod tests {
     fn the_command_line_is_sound() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
-    }
-
-    /// Guarantees: metrics are pushed where the flags say, else where OpenTelemetry's variables say, else nowhere; a variable that makes no sense
-    /// is named, and its value is not repeated.
-    #[test]
-    fn standard_variables_are_honoured() {
-        let none = PushArgs { metrics_otlp_endpoint: None, metrics_otlp_protocol: None, metrics_otlp_interval: None };
-        let standard = |name: &str| match name {
-            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT" => Some("http://mimir:9009/otlp/v1/metrics".to_owned()),
-            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL" => Some("http/protobuf".to_owned()),
-            "OTEL_METRIC_EXPORT_INTERVAL" => Some("15000".to_owned()),
-            _ => None,
-        };
-        let push = |endpoint: &str, protocol, seconds| {
-            let destination = ForwardConfig { endpoint: endpoint.to_owned(), protocol };
-            Some(PushConfig { destination, interval: Duration::from_secs(seconds) })
-        };
-        assert_eq!(none.clone().or_standard(|_| None).unwrap(), None);
-        let expected = push("http://mimir:9009/otlp", ForwardProtocol::HttpProtobuf, 15);
-        assert_eq!(none.clone().or_standard(standard).unwrap(), expected);
-        let given = PushArgs {
-            metrics_otlp_endpoint: Some("http://127.0.0.1:4317".to_owned()),
-            metrics_otlp_protocol: Some(ForwardProtocol::Grpc),
-            metrics_otlp_interval: Some(Duration::from_secs(5)),
-        };
-        assert_eq!(given.clone().or_standard(standard).unwrap(), push("http://127.0.0.1:4317", ForwardProtocol::Grpc, 5));
-        let only_endpoint = PushArgs { metrics_otlp_endpoint: given.metrics_otlp_endpoint, ..none.clone() };
-        assert_eq!(only_endpoint.or_standard(|_| None).unwrap(), push("http://127.0.0.1:4317", ForwardProtocol::Grpc, 60));
-        for (bad, value) in [("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json"), ("OTEL_METRIC_EXPORT_INTERVAL", "0")] {
-            let variables = |name: &str| if name == bad { Some(value.to_owned()) } else { standard(name) };
-            let error = none.clone().or_standard(variables).unwrap_err().to_string();
-            assert!(error.starts_with(bad) && !error.contains("json"), "{error}");
-        }
     }
 
     /// Guarantees: durations parse by their unit, and nothing else does.

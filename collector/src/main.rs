@@ -1,11 +1,14 @@
-//! `pooler-otel`: the collector, the request log in the terminal, and the demo. Parses the command line, sets up logging, maps errors to exit
+//! `pooler-otel`: the collector, its check and its filter, the request log in the terminal, and the demo. Parses the command line, sets up logging, maps errors to exit
 //! codes; everything else is in the modules.
 
+mod check;
 mod cli;
+mod config;
 mod demo;
 mod logging;
 mod receive;
 mod requests;
+mod sanitize;
 mod serve;
 mod stop;
 #[cfg(twins)]
@@ -13,27 +16,25 @@ mod twins;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use config::{Invalid, Resolved};
+use stop::HangUp;
 
-/// Exit status of a run that failed. clap ends with 2 on a usage error.
+/// Exit status of a run that failed.
 const FAILED: u8 = 1;
+/// Exit status of a run that cannot begin as it is asked to; clap's own for a usage error, too.
+const INVALID: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    logging::init(cli.log_level);
     // The one TLS implementation of every client here. It is installed once, so that an error can only mean that it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let result = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
-        runtime.block_on(async {
-            match cli.command {
-                cli::Command::Serve(args) => serve_command(args).await,
-                cli::Command::Requests(args) => requests::run(&args).await,
-                cli::Command::Demo(args) => demo::run(args).await,
-            }
-        })
-    });
+    let result = config::resolve(std::env::args_os().collect()).map_err(Into::into).and_then(run);
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
+        // A configuration's error begins with its file and line, for editors.
+        Err(error) if error.is::<Invalid>() => {
+            eprintln!("{error:#}");
+            ExitCode::from(INVALID)
+        }
         Err(error) => {
             eprintln!("pooler-otel: {error:#}");
             ExitCode::from(FAILED)
@@ -41,15 +42,39 @@ fn main() -> ExitCode {
     }
 }
 
-async fn serve_command(args: cli::ServeArgs) -> anyhow::Result<()> {
-    let config = args.into_config()?;
+fn run(Resolved { cli, settings }: Resolved) -> anyhow::Result<ExitCode> {
+    logging::init(cli.log_level);
+    match cli.command {
+        cli::Command::Check(args) => check::run(&args, &settings).map(|()| ExitCode::SUCCESS),
+        cli::Command::Sanitize(args) => sanitize::run(&args).map(ExitCode::from),
+        cli::Command::Serve(args) => {
+            let config = config::serve::config(&args, &settings)?;
+            block_on(serve_command(config, args.config.is_some()))
+        }
+        cli::Command::Requests(args) => block_on(requests::run(&args)),
+        cli::Command::Demo(args) => block_on(demo::run(args)),
+    }
+}
+
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve_command(config: serve::Config, has_file: bool) -> anyhow::Result<()> {
     let server = serve::Server::bind(&config).await?;
     for (role, address) in server.addresses()? {
         println!("listening {} {address}", role.name());
     }
     println!("ready");
-    tracing::info!(data_dir = %config.data_dir.display(), "serving");
-    server.run(stop::on_signal()).await?;
+    if let Some(store) = &config.store {
+        tracing::info!(data_dir = %store.data_dir.display(), "serving");
+    } else {
+        tracing::info!("serving without a store");
+    }
+    // With a file this is a service, whose manager says by a hang-up that files are to be loaded again.
+    let hang_up = if has_file || config.policy.is_some() { HangUp::Notifies(server.hang_up()) } else { HangUp::Ends };
+    server.run(stop::on_signal(hang_up)).await?;
     tracing::info!("ended");
     Ok(())
 }

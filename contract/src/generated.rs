@@ -181,6 +181,8 @@ pub mod attr {
     pub const POOLER_OTEL_REFUSAL: &str = "pooler_otel.refusal";
     /// How an attempt to load the policy again ended.
     pub const POOLER_OTEL_RELOAD_RESULT: &str = "pooler_otel.reload_result";
+    /// A key that the policy in force knows, whose rule a value broke; `other` beyond the first 200.
+    pub const POOLER_OTEL_RULE: &str = "pooler_otel.rule";
     /// What a message is about.
     pub const POOLER_OTEL_SIGNAL: &str = "pooler_otel.signal";
     /// Why a field was stripped.
@@ -784,6 +786,7 @@ pub static ATTRIBUTES: &[Attribute] = &[
     Attribute { key: "pooler_otel.protocol", rule: Rule::Text { members: &["grpc", "http_protobuf", "http_json"], pattern: None, max_chars: 13 }, fallback: Fallback::Drop, label: Some("protocol") },
     Attribute { key: "pooler_otel.refusal", rule: Rule::Text { members: &["too_large", "malformed", "unsupported", "overloaded", "unavailable"], pattern: None, max_chars: 11 }, fallback: Fallback::Drop, label: Some("reason") },
     Attribute { key: "pooler_otel.reload_result", rule: Rule::Text { members: &["loaded", "invalid"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("result") },
+    Attribute { key: "pooler_otel.rule", rule: Rule::Text { members: &[], pattern: Some("^[a-z][a-z0-9_.]{0,127}$"), max_chars: 128 }, fallback: Fallback::Drop, label: Some("rule") },
     Attribute { key: "pooler_otel.signal", rule: Rule::Text { members: &["traces", "logs", "metrics"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("signal") },
     Attribute { key: "pooler_otel.strip_reason", rule: Rule::Text { members: &["unknown_key", "wrong_place", "wrong_type", "not_a_member", "pattern", "too_long", "out_of_range", "detected", "duplicate", "not_allowed", "not_derived", "policy"], pattern: None, max_chars: 12 }, fallback: Fallback::Drop, label: Some("reason") },
     Attribute { key: "service.instance.id", rule: Rule::Text { members: &[], pattern: Some("^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$"), max_chars: 36 }, fallback: Fallback::Drop, label: None },
@@ -968,6 +971,9 @@ pub mod metrics {
     /// Fields that were stripped, by place and reason. Never a key or a value.
     #[rustfmt::skip]
     pub static POOLER_OTEL_STRIPPED_FIELDS_TOTAL: Metric = Metric { name: "pooler_otel_stripped_fields_total", otlp_name: "pooler_otel.stripped_fields", unit: "{field}", help: "Fields that were stripped, by place and reason. Never a key or a value.", instrument: Instrument::Counter, labels: &["place", "reason"], attributes: &["pooler_otel.place", "pooler_otel.strip_reason"], buckets: &[] };
+    /// Stripped fields that stood under a key which the policy knows, by that key and reason. Never a value.
+    #[rustfmt::skip]
+    pub static POOLER_OTEL_BROKEN_RULES_TOTAL: Metric = Metric { name: "pooler_otel_broken_rules_total", otlp_name: "pooler_otel.broken_rules", unit: "{field}", help: "Stripped fields that stood under a key which the policy knows, by that key and reason. Never a value.", instrument: Instrument::Counter, labels: &["rule", "reason"], attributes: &["pooler_otel.rule", "pooler_otel.strip_reason"], buckets: &[] };
     /// Records handed to a branch. Always, for each signal: accepted = delivered + dropped + queued.
     #[rustfmt::skip]
     pub static POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_branch_accepted_records_total", otlp_name: "pooler_otel.branch_accepted_records", unit: "{record}", help: "Records handed to a branch. Always, for each signal: accepted = delivered + dropped + queued.", instrument: Instrument::Counter, labels: &["signal", "branch"], attributes: &["pooler_otel.signal", "pooler_otel.branch"], buckets: &[] };
@@ -1004,5 +1010,5 @@ pub mod metrics {
 
     /// Every metric, in the registry's order.
     #[rustfmt::skip]
-    pub static ALL: &[&Metric] = &[&CODEX_POOLER_REQUESTS_TOTAL, &CODEX_POOLER_REQUEST_DURATION_SECONDS, &CODEX_POOLER_REQUESTS_IN_FLIGHT, &CODEX_POOLER_ATTEMPTS_TOTAL, &CODEX_POOLER_ATTEMPT_DURATION_SECONDS, &CODEX_POOLER_TIME_TO_FIRST_OUTPUT_SECONDS, &CODEX_POOLER_RETRIES_TOTAL, &CODEX_POOLER_USAGE_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_CACHE_READ_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_CACHE_WRITE_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_OUTPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_REASONING_OUTPUT_TOKENS_TOTAL, &CODEX_POOLER_COST_USD_TOTAL, &CODEX_POOLER_SETTLEMENTS_TOTAL, &CODEX_POOLER_REQUESTS_IN_FLIGHT_OLDEST_AGE_SECONDS, &CODEX_POOLER_REQUESTS_WITHOUT_HEARTBEAT, &CODEX_POOLER_LATE_ROWS_TOTAL, &CODEX_POOLER_ACCOUNT_INFO, &CODEX_POOLER_LAST_SEEN_TIMESTAMP_SECONDS, &POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, &POOLER_OTEL_REFUSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_RECORDS_TOTAL, &POOLER_OTEL_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_STRIPPED_FIELDS_TOTAL, &POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_QUEUED_RECORDS, &POOLER_OTEL_METRIC_PUSHES_TOTAL, &POOLER_OTEL_FAILED_METRIC_PUSHES_TOTAL, &POOLER_OTEL_POLICY_INFO, &POOLER_OTEL_POLICY_RELOADS_TOTAL, &POOLER_OTEL_POLICY_STALE, &POOLER_OTEL_READY, &POOLER_OTEL_BUILD_INFO];
+    pub static ALL: &[&Metric] = &[&CODEX_POOLER_REQUESTS_TOTAL, &CODEX_POOLER_REQUEST_DURATION_SECONDS, &CODEX_POOLER_REQUESTS_IN_FLIGHT, &CODEX_POOLER_ATTEMPTS_TOTAL, &CODEX_POOLER_ATTEMPT_DURATION_SECONDS, &CODEX_POOLER_TIME_TO_FIRST_OUTPUT_SECONDS, &CODEX_POOLER_RETRIES_TOTAL, &CODEX_POOLER_USAGE_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_CACHE_READ_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_CACHE_WRITE_INPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_OUTPUT_TOKENS_TOTAL, &CODEX_POOLER_USAGE_REASONING_OUTPUT_TOKENS_TOTAL, &CODEX_POOLER_COST_USD_TOTAL, &CODEX_POOLER_SETTLEMENTS_TOTAL, &CODEX_POOLER_REQUESTS_IN_FLIGHT_OLDEST_AGE_SECONDS, &CODEX_POOLER_REQUESTS_WITHOUT_HEARTBEAT, &CODEX_POOLER_LATE_ROWS_TOTAL, &CODEX_POOLER_ACCOUNT_INFO, &CODEX_POOLER_LAST_SEEN_TIMESTAMP_SECONDS, &POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, &POOLER_OTEL_REFUSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_MESSAGES_TOTAL, &POOLER_OTEL_PARSED_RECORDS_TOTAL, &POOLER_OTEL_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_STRIPPED_FIELDS_TOTAL, &POOLER_OTEL_BROKEN_RULES_TOTAL, &POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DELIVERED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL, &POOLER_OTEL_BRANCH_QUEUED_RECORDS, &POOLER_OTEL_METRIC_PUSHES_TOTAL, &POOLER_OTEL_FAILED_METRIC_PUSHES_TOTAL, &POOLER_OTEL_POLICY_INFO, &POOLER_OTEL_POLICY_RELOADS_TOTAL, &POOLER_OTEL_POLICY_STALE, &POOLER_OTEL_READY, &POOLER_OTEL_BUILD_INFO];
 }

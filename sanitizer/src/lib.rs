@@ -34,6 +34,7 @@ mod weight;
 pub use detect::looks_secret;
 #[cfg(feature = "policy-file")]
 pub use policy::PolicyError;
-pub use policy::{MAX_ADDED_ATTRIBUTES, Policy};
-pub use report::Report;
+pub use policy::{MAX_ADDED_ATTRIBUTES, Policy, Summary};
+pub use report::{Report, Stripped};
 pub use sanitized::{Export, Refused, Sanitized, json, protobuf};
+pub use weight::{decoded_json_bytes, decoded_protobuf_bytes};

@@ -51,6 +51,21 @@ pub struct Policy {
     tables: OnceLock<Tables>,
 }
 
+/// What a policy changes, besides the contract.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Attributes that an operator added.
+    pub added: usize,
+    /// Attributes of the contract that were tightened or removed.
+    pub tightened: usize,
+    /// Pools that are hidden.
+    pub hidden_pools: usize,
+    /// Upstream accounts that are hidden.
+    pub hidden_accounts: usize,
+    /// Names that spans without a record kind may keep.
+    pub span_names: usize,
+}
+
 /// Where attributes stand, as far as it decides which may.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Site {
@@ -135,6 +150,19 @@ impl Policy {
         let mut policy = Self { rules, hide, internal_span_names, version: Arc::from(""), tables: OnceLock::new() };
         policy.version = canonical::version(&policy).into();
         policy
+    }
+
+    /// What it changes, in numbers.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let is = |what: fn(&Origin) -> bool| self.rules.iter().filter(|rule| what(&rule.origin)).count();
+        Summary {
+            added: is(|origin| matches!(origin, Origin::Added(..))),
+            tightened: is(|origin| matches!(origin, Origin::Contract(_, Some(_)))),
+            hidden_pools: self.hide.pools.len(),
+            hidden_accounts: self.hide.accounts.len(),
+            span_names: self.internal_span_names.len(),
+        }
     }
 
     pub(crate) fn version_text(&self) -> &Arc<str> {

@@ -25,6 +25,19 @@ pub struct Report {
     pub broken_rules: BTreeMap<(Place, StripReason, Arc<str>), u64>,
 }
 
+/// A line of a report: fields of one place that were stripped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stripped<'a> {
+    /// Where they stood.
+    pub place: Place,
+    /// Why they went.
+    pub reason: StripReason,
+    /// The key that the policy knows, whose rule they broke; none for whatever stood under no such key.
+    pub rule: Option<&'a str>,
+    /// How many.
+    pub fields: u64,
+}
+
 impl Report {
     pub(crate) fn under(policy: &Policy) -> Self {
         Self { policy_version: policy.version_text().clone(), ..Self::default() }
@@ -34,6 +47,25 @@ impl Report {
     #[must_use]
     pub fn stripped_total(&self) -> u64 {
         self.stripped_fields.values().sum()
+    }
+
+    /// Every stripped field once: under the key whose rule it broke, or else by place and reason alone.
+    #[must_use]
+    pub fn stripped_by_rule(&self) -> Vec<Stripped<'_>> {
+        let mut lines = Vec::new();
+        for ((place, reason), fields) in &self.stripped_fields {
+            let (place, reason, mut left) = (*place, *reason, *fields);
+            for ((of, why, rule), fields) in &self.broken_rules {
+                if (*of, *why) == (place, reason) {
+                    lines.push(Stripped { place, reason, rule: Some(rule), fields: *fields });
+                    left = left.saturating_sub(*fields);
+                }
+            }
+            if left > 0 {
+                lines.push(Stripped { place, reason, rule: None, fields: left });
+            }
+        }
+        lines
     }
 
     /// How many records were dropped in all.

@@ -126,6 +126,10 @@ pub fn protobuf<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> 
 /// # Errors
 /// [`Refused::Json`] if any part of it cannot be parsed, [`Refused::TooManyParts`]; nothing of such a message goes on.
 pub fn json<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> Result<Sanitized<R>, Refused> {
+    // The decoder would take a list for a message whose fields come without their names.
+    if message.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Refused::Json);
+    }
     if weight::json_is_too_heavy(message) {
         return Err(Refused::TooManyParts);
     }

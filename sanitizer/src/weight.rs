@@ -8,27 +8,60 @@ pub(crate) const MAX_PARTS: usize = 2_000_000;
 /// How deep parts are looked for. Deeper ones are counted by the bytes that they need.
 const MAX_DEPTH: usize = 10;
 
+/// Memory that a part takes when it is decoded, in bytes, by its depth: groups and records, attributes and links, and what is in those. Roughly
+/// the sizes of the decoded structures.
+const BYTES_BY_DEPTH: [usize; 4] = [320, 320, 320, 128];
+const DEEP_BYTES: usize = 32;
+/// The same for an object or a list in JSON, whose depth is not looked at.
+const JSON_BYTES: usize = 160;
+
+/// What a message costs.
+#[derive(Default)]
+struct Weight {
+    parts: usize,
+    bytes: usize,
+}
+
 /// Whether a message in protobuf has too many parts. Texts are counted as if they could be messages: a text that happens to be one counts for
 /// more than it is, never for less.
 pub(crate) fn protobuf_is_too_heavy(message: &[u8]) -> bool {
-    let mut parts = 0;
-    count(message, 0, &mut parts);
-    parts > MAX_PARTS
+    protobuf(message).parts > MAX_PARTS
 }
 
-fn count(message: &[u8], depth: usize, parts: &mut usize) {
+/// About how much memory a message in protobuf takes when it is decoded, in bytes, besides its own bytes. Of one with too many parts, which is refused,
+/// it says what those up to the limit take.
+#[must_use]
+pub fn decoded_protobuf_bytes(message: &[u8]) -> usize {
+    protobuf(message).bytes
+}
+
+/// About how much memory a message in JSON takes when it is decoded, in bytes, besides its own bytes.
+#[must_use]
+pub fn decoded_json_bytes(message: &[u8]) -> usize {
+    json_parts(message).min(MAX_PARTS) * JSON_BYTES
+}
+
+fn protobuf(message: &[u8]) -> Weight {
+    let mut weight = Weight::default();
+    count(message, 0, &mut weight);
+    weight
+}
+
+fn count(message: &[u8], depth: usize, weight: &mut Weight) {
     for field in Fields::new(message) {
         let Ok(field) = field else { return };
         // Numbers take no more memory decoded than encoded; only what has a length can be a message.
         if let Value::Bytes(inner) = field.value {
-            *parts += 1;
-            if *parts > MAX_PARTS {
+            weight.parts += 1;
+            weight.bytes += BYTES_BY_DEPTH.get(depth).unwrap_or(&DEEP_BYTES);
+            if weight.parts > MAX_PARTS {
                 return;
             }
             if depth < MAX_DEPTH {
-                count(inner, depth + 1, parts);
+                count(inner, depth + 1, weight);
             } else {
-                *parts += inner.len() / 2;
+                weight.parts += inner.len() / 2;
+                weight.bytes += inner.len() / 2 * DEEP_BYTES;
             }
         }
     }
@@ -36,7 +69,11 @@ fn count(message: &[u8], depth: usize, parts: &mut usize) {
 
 /// Whether a message in JSON has too many parts.
 pub(crate) fn json_is_too_heavy(message: &[u8]) -> bool {
-    message.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() > MAX_PARTS
+    json_parts(message) > MAX_PARTS
+}
+
+fn json_parts(message: &[u8]) -> usize {
+    message.iter().filter(|byte| matches!(byte, b'{' | b'[')).count()
 }
 
 #[cfg(test)]
@@ -66,5 +103,20 @@ mod tests {
         assert!(!protobuf_is_too_heavy(&field(1, &field(2, &vec![b'a'; 32 << 20]))));
         assert!(json_is_too_heavy("{},".repeat(MAX_PARTS + 1).as_bytes()));
         assert!(!json_is_too_heavy(&vec![b'a'; 32 << 20]));
+    }
+
+    /// Guarantees: many small records weigh what their structures take in memory, not what their bytes do; a large text weighs next to nothing besides its
+    /// own bytes. The structures' sizes are the compiler's.
+    #[test]
+    fn small_records_weigh_what_they_take() {
+        use opentelemetry_proto::tonic::{common::v1::KeyValue, trace::v1::Span};
+        let (spans, attributes) = (10_000, 100_000);
+        let empty_spans = field(1, &field(2, &[0x12, 0].repeat(spans)));
+        assert!(decoded_protobuf_bytes(&empty_spans) >= spans * size_of::<Span>());
+        let empty_attributes = field(1, &field(2, &field(2, &[0x4a, 0].repeat(attributes))));
+        assert!(decoded_protobuf_bytes(&empty_attributes) >= attributes * size_of::<KeyValue>());
+        assert!(decoded_protobuf_bytes(&field(1, &field(2, &vec![b' '; 1 << 20]))) < 1 << 20);
+        let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}{{}}]}}]}}]}}"#, "{},".repeat(spans - 1));
+        assert!(decoded_json_bytes(json.as_bytes()) >= spans * 160);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 /// In order; the file's `user_version` is how many of them it has had.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/001_traces.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/001_traces.sql"), include_str!("../migrations/002_policy_version.sql")];
 /// Marks the file as ours: the bytes of `cxpo`.
 const APPLICATION_ID: i32 = 0x6378_706f;
 /// How long a connection waits for another one's lock.

@@ -114,6 +114,7 @@ impl Writer {
         for message in messages {
             let of_message = message.spans().map(|(resource, span)| put(&transaction, resource, span));
             changes.push(of_message.collect::<rusqlite::Result<_>>()?);
+            judged_by(&transaction, message)?;
         }
         transaction.commit()?;
         Ok(changes)
@@ -174,6 +175,22 @@ impl Writer {
     pub(crate) fn checkpoint(&self) -> rusqlite::Result<()> {
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
+}
+
+/// Notes by which policy the message was judged, for each of its traces.
+fn judged_by(tx: &Transaction<'_>, message: &Sanitized) -> rusqlite::Result<()> {
+    let version = &*message.report().policy_version;
+    let mut update =
+        tx.prepare_cached("UPDATE traces SET policy_version = ?2 WHERE trace_id = ?1 AND policy_version IS NOT ?2")?;
+    let mut last: &[u8] = &[];
+    for (_, span) in message.spans() {
+        // The spans of a trace come one after the other, as a rule.
+        if span.trace_id != last {
+            update.execute(params![span.trace_id, version])?;
+            last = &span.trace_id;
+        }
+    }
+    Ok(())
 }
 
 /// A time as a column holds it; the sanitizer lets no time after the year 2100 through.
@@ -450,5 +467,26 @@ mod tests {
         let trace = reader.trace(busy.id, Instant::now() + Duration::from_secs(30)).unwrap().unwrap();
         assert_eq!((trace.row.map(|row| row.span), trace.others.len()), (Some(busy.span()), 1));
         assert!(!Writer::more_to_sweep(writer.sweep_step().unwrap()));
+    }
+
+    /// Guarantees: a trace says by which policy its last message was judged, a row that was stored before there was such a column by none, and the
+    /// message itself says nothing of it.
+    #[test]
+    fn the_policy_is_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut writer, reader) = writer(&folder, Duration::ZERO);
+        let (one, other) = (Row::numbered(1), Row::numbered(2));
+        put_all(&mut writer, vec![one.span(), one.attempt(1, AttemptStatus::Succeeded), other.span()]);
+        let versions = |writer: &Writer| -> Vec<Option<String>> {
+            let mut select = writer.connection.prepare("SELECT policy_version FROM traces ORDER BY trace_id").unwrap();
+            select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        let contract = Some(sanitizer::Policy::contract().version().to_owned());
+        assert_eq!(versions(&writer), [contract.clone(), contract.clone()]);
+        writer.connection.execute("UPDATE traces SET policy_version = NULL", []).unwrap();
+        put_all(&mut writer, vec![other.attempt(1, AttemptStatus::Succeeded)]);
+        assert_eq!(versions(&writer), [None, contract]);
+        let row = reader.trace(one.id, Instant::now() + Duration::from_secs(30)).unwrap().unwrap().row;
+        assert_eq!(row.map(|row| row.span), Some(one.span()));
     }
 }

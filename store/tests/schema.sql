@@ -32,7 +32,7 @@ CREATE TABLE traces (
     transport       TEXT,
     error_code      TEXT,
     search          TEXT
-) STRICT;
+, policy_version TEXT) STRICT;
 CREATE TABLE views (
     trace    INTEGER PRIMARY KEY REFERENCES traces (id) ON DELETE CASCADE,
     resource BLOB,

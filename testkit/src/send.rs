@@ -144,6 +144,24 @@ pub fn grpc_bytes(address: &str, path: &'static str, message: Vec<u8>, compresse
     })
 }
 
+/// Calls a unary method as if it took a stream, with several messages, on a connection of its own. `address` is `host:port`.
+///
+/// # Errors
+/// The status with which the server answered, or `UNAVAILABLE` where it did not.
+pub fn grpc_stream(address: &str, path: &'static str, messages: Vec<Vec<u8>>) -> Result<Bytes, tonic::Status> {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let unavailable = |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
+        let mut client = tonic::client::Grpc::new(endpoint.connect().await.map_err(unavailable)?);
+        client.ready().await.map_err(unavailable)?;
+        let messages = tokio_stream::iter(messages.into_iter().map(Bytes::from));
+        let call = client.client_streaming(tonic::Request::new(messages), PathAndQuery::from_static(path), AsItIs);
+        let answer = tokio::time::timeout(DEADLINE, call).await;
+        answer.map_err(|_| tonic::Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
+    })
+}
+
 /// Passes messages on as the bytes that they are.
 #[derive(Clone, Copy)]
 struct AsItIs;

@@ -2,7 +2,7 @@
 //! left behind.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -35,8 +35,17 @@ impl Serve {
     /// If it ends, or is not ready in time; what it printed is in the text.
     #[must_use]
     pub fn start(binary: &str, data_dir: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(binary, data_dir, arguments, &[])
+    }
+
+    /// [`Serve::start`] with variables in its environment.
+    ///
+    /// # Panics
+    /// As [`Serve::start`].
+    #[must_use]
+    pub fn start_with(binary: &str, data_dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = command(binary);
-        command.arg("serve").arg("--data-dir").arg(data_dir);
+        command.arg("serve").arg("--data-dir").arg(data_dir).envs(variables.iter().copied());
         for flag in LISTEN_FLAGS {
             command.args([flag, "127.0.0.1:0"]);
         }
@@ -134,6 +143,22 @@ impl Serve {
         self.wait()
     }
 
+    /// Sends it a hang-up.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn hang_up(&self) {
+        kill_process(self.pid(), Signal::HUP).expect("the child is there until it is waited for");
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.wait()
+    }
+
     /// Kills it without a warning, as a crash of the machine's kernel would not: what was written to the operating system stays.
     pub fn kill(&mut self) {
         kill_process(self.pid(), Signal::KILL).expect("the child is there until it is waited for");
@@ -174,6 +199,25 @@ impl Drop for Serve {
 #[must_use]
 pub fn run(binary: &str, arguments: &[&str]) -> Output {
     command(binary).args(arguments).stdin(Stdio::null()).output().expect("the binary starts")
+}
+
+/// Runs the binary to its end with variables in its environment, and with this on standard input.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn run_with(binary: &str, arguments: &[&str], variables: &[(&str, &str)], input: &[u8]) -> Output {
+    let mut command = command(binary);
+    command.args(arguments).envs(variables.iter().copied());
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let input = input.to_vec();
+    // On a thread, so that neither waits for the other; a binary that reads no further closes its end.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().expect("it is our child");
+    writer.join().expect("the writer does not panic");
+    output
 }
 
 /// The binary with an empty environment, so that no variable of the machine changes what a test sees.

@@ -180,9 +180,10 @@ fn help_is_there() {
         text(&printed.stdout)
     };
     let top = help(&["--help"]);
-    for command in ["serve", "requests", "demo"] {
+    for command in ["serve", "check", "sanitize", "requests", "demo"] {
         assert!(top.contains(command), "{top}");
-        assert!(help(&[command, "--help"]).contains("Usage: pooler-otel"), "{command}");
+        let help = help(&[command, "--help"]);
+        assert!(help.contains("Usage: pooler-otel") && help.contains(&format!("Examples:\n  pooler-otel {command}")), "{help}");
     }
     for flag in
         ["--pool", "--status", "--account", "--model", "--api-key", "--id", "--from", "--to", "--limit", "--format", "--url"]

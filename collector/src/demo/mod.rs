@@ -13,7 +13,8 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use crate::cli::DemoArgs;
-use crate::serve::{Config, Role, Server};
+use crate::config;
+use crate::serve::{Config, Role, Server, StoreConfig};
 use crate::stop;
 
 /// How much the demo's store may hold, in bytes. It is deleted at the end.
@@ -41,14 +42,13 @@ pub struct Addresses {
 pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("pooler-otel-demo-").tempdir().context("cannot create a temporary folder")?;
     let server = Server::bind(&Config {
-        data_dir: folder.path().to_owned(),
-        retention: RETENTION,
-        max_store_bytes: MAX_STORE_BYTES,
+        store: Some(StoreConfig { data_dir: folder.path().to_owned(), retention: RETENTION, max_bytes: MAX_STORE_BYTES }),
         otlp_grpc: args.listen.otlp_grpc_listen,
         otlp_http: args.listen.otlp_http_listen,
         tempo: args.listen.tempo_listen,
         metrics: args.listen.metrics_listen,
-        forward: args.forward.into_config(),
+        forward: config::serve::forward(&args.forward, &[])?,
+        policy: None,
         push: None,
     })
     .await?;
@@ -98,7 +98,7 @@ fn addresses(server: &Server) -> anyhow::Result<Addresses> {
 fn until(duration: Option<Duration>) -> (watch::Sender<bool>, watch::Receiver<bool>) {
     let (sender, receiver) = watch::channel(false);
     let stopper = sender.clone();
-    let mut signal = stop::on_signal();
+    let mut signal = stop::on_signal(stop::HangUp::Ends);
     tokio::spawn(async move {
         let timeout = async {
             match duration {

@@ -14,6 +14,7 @@ use tonic::server::{Grpc, UnaryService};
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
+use super::notices::Sender;
 use super::raw_codec::RawCodec;
 use super::{MAX_MESSAGE_BYTES, RETRY_AFTER, answer, grpc_path};
 use crate::serve::pipeline::Pipeline;
@@ -83,9 +84,13 @@ impl UnaryService<Bytes> for Export {
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         self.reached.store(true, std::sync::atomic::Ordering::Release);
         let (signal, pipeline) = (self.signal, Arc::clone(&self.pipeline));
+        let sender = request.remote_addr().map(|address| Sender(address.ip()));
         Box::pin(async move {
             match pipeline.accept(signal, Protocol::Grpc, request.into_inner()).await {
-                Ok(report) => Ok(Response::new(answer::accepted(signal, Protocol::Grpc, &report).into())),
+                Ok(report) => {
+                    let with_stripped = pipeline.may_tell_stripped(&report, sender);
+                    Ok(Response::new(answer::accepted(signal, Protocol::Grpc, &report, with_stripped).into()))
+                }
                 Err(refusal) => Err(status(refusal)),
             }
         })

@@ -10,6 +10,7 @@ use contract::{Protocol, Refusal, Signal};
 use http::{HeaderMap, StatusCode, header};
 
 use super::body::{self, Encoding};
+use super::notices::Sender;
 use super::{MAX_MESSAGE_BYTES, RETRY_AFTER, answer, http_path};
 use crate::serve::pipeline::Pipeline;
 
@@ -30,6 +31,7 @@ async fn uncancelled(signal: Signal, pipeline: Arc<Pipeline>, request: Request) 
 }
 
 async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Response {
+    let sender = request.extensions().get::<Sender>().copied();
     let (head, body) = request.into_parts();
     let protocol = protocol(&head.headers);
     // A message of an unknown type has arrived all the same, and is counted as the default one.
@@ -40,7 +42,10 @@ async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Re
     };
     match message {
         Ok((protocol, message)) => match pipeline.accept(signal, protocol, message).await {
-            Ok(report) => reply(protocol, StatusCode::OK, answer::accepted(signal, protocol, &report)),
+            Ok(report) => {
+                let with_stripped = pipeline.may_tell_stripped(&report, sender);
+                reply(protocol, StatusCode::OK, answer::accepted(signal, protocol, &report, with_stripped))
+            }
             Err(refusal) => refuse(protocol, refusal),
         },
         Err(refusal) => {

@@ -5,6 +5,7 @@ pub mod answer;
 pub mod body;
 pub mod grpc;
 pub mod http;
+pub mod notices;
 pub mod raw_codec;
 
 use std::time::Duration;

@@ -19,6 +19,7 @@ pub fn router(pipeline: Arc<Pipeline>) -> Router {
 }
 
 async fn metrics(State(pipeline): State<Arc<Pipeline>>) -> Response {
+    pipeline.metrics().ready(pipeline.is_ready());
     match pipeline.metrics_text() {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()

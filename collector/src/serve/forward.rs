@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
 use contract::{Branch, DropReason, Signal};
-use http::header;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, header};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
 use sanitizer::{Export, Sanitized};
@@ -15,7 +17,9 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::client::Grpc;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::codec::CompressionEncoding;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use super::metrics::Metrics;
 use crate::receive::raw_codec::RawCodec;
@@ -26,8 +30,6 @@ use crate::stop::stopped;
 const MAX_QUEUED_MESSAGES: usize = 1000;
 /// Largest answer that is read, in bytes: OTLP allows no larger one.
 const MAX_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
-/// How long one attempt to send may take.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// First pause before another try; it doubles up to [`MAX_BACKOFF`], and up to half of it is added at random.
 pub(super) const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Longest pause between two tries.
@@ -40,10 +42,27 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Where to forward, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardConfig {
-    /// Base URL, such as `http://127.0.0.1:4317`; for HTTP, the path of the signal, such as `/v1/traces`, is appended to it.
-    pub endpoint: String,
+    /// Base URL, http or https, such as `http://127.0.0.1:4317`; for HTTP, the path of the signal, such as `/v1/traces`, is appended to it.
+    pub endpoint: reqwest::Url,
     /// Protocol of the destination.
     pub protocol: ForwardProtocol,
+    /// Sent with every message. Their values are marked as sensitive and do not print.
+    pub headers: HeaderMap,
+    /// Certificates in PEM that are trusted besides the system's.
+    pub ca_pem: Option<String>,
+    /// How messages are compressed.
+    pub compression: ForwardCompression,
+    /// How long one attempt to send may take.
+    pub timeout: Duration,
+}
+
+/// How messages to a destination are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ForwardCompression {
+    /// Not at all.
+    None,
+    /// gzip.
+    Gzip,
 }
 
 /// Protocol of a destination, with OpenTelemetry's names for them.
@@ -78,16 +97,17 @@ impl Forward {
     /// The queue and the worker that empties it.
     ///
     /// # Errors
-    /// An endpoint that is not an http URL.
+    /// An endpoint or certificates that the client refuses.
     pub fn new(config: &ForwardConfig, metrics: Arc<Metrics>) -> anyhow::Result<(Self, Worker)> {
         let (queue, waiting) = mpsc::channel(MAX_QUEUED_MESSAGES);
         let queued_records = QueuedRecords::default();
-        let client = Client::new("--forward-endpoint", config)?;
+        let client = Client::new(config)?;
         let worker = Worker {
             waiting,
             queued_records: Arc::clone(&queued_records),
             metrics: Arc::clone(&metrics),
             client,
+            timeout: config.timeout,
             sending: None,
             failing: [false; Signal::ALL.len()],
         };
@@ -120,6 +140,7 @@ pub struct Worker {
     queued_records: QueuedRecords,
     metrics: Arc<Metrics>,
     client: Client,
+    timeout: Duration,
     /// Signal and records of the message that is on its way.
     sending: Option<(Signal, u64)>,
     /// Whether a signal's last message was lost: said once when it begins and once when it is over, not for every message.
@@ -192,10 +213,12 @@ impl Worker {
 
     /// Sends one message, again and again if need be. On `Ok`, the destination says how many of its records it rejected.
     async fn deliver(&mut self, signal: Signal, message: &Bytes) -> Result<u64, DropReason> {
+        // Once, however often it is sent; a queued message waits as it is, which is what it is counted by.
+        let message = &self.client.compress(message).await;
         let started = Instant::now();
         let mut backoff = FIRST_BACKOFF;
         loop {
-            let sent = tokio::time::timeout(SEND_TIMEOUT, self.client.send(signal, message.clone())).await;
+            let sent = tokio::time::timeout(self.timeout, self.client.send(signal, message.clone())).await;
             let asked = match sent {
                 Ok(Sent::Delivered { rejected }) => return Ok(rejected),
                 Ok(Sent::Refused) => return Err(DropReason::Rejected),
@@ -219,56 +242,84 @@ pub(super) fn with_jitter(pause: Duration) -> Duration {
 
 /// Sends messages to a destination, one at a time.
 pub(super) enum Client {
-    Grpc(Box<Grpc<Channel>>),
-    Http { client: reqwest::Client, base: reqwest::Url },
+    Grpc { client: Box<Grpc<Channel>>, metadata: MetadataMap },
+    Http { client: reqwest::Client, base: reqwest::Url, compression: ForwardCompression },
 }
 
 impl Client {
-    /// A client; `flag` is what the endpoint was given by.
+    /// A client.
     ///
     /// # Errors
-    /// An endpoint that is not an http URL.
-    pub(super) fn new(flag: &str, config: &ForwardConfig) -> anyhow::Result<Self> {
-        let url = reqwest::Url::parse(&config.endpoint)
-            .with_context(|| format!("{flag} is not a URL; give one such as http://127.0.0.1:4317"))?;
-        if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
-            bail!("{flag} must start with http:// or https:// and name a host");
-        }
+    /// An endpoint or certificates that the library refuses.
+    pub(super) fn new(config: &ForwardConfig) -> anyhow::Result<Self> {
         Ok(match config.protocol {
             ForwardProtocol::Grpc => {
-                let mut endpoint = Endpoint::from_shared(config.endpoint.clone())
-                    .with_context(|| format!("{flag} is not a gRPC endpoint"))?
-                    .connect_timeout(SEND_TIMEOUT);
-                if url.scheme() == "https" {
-                    endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
+                let mut endpoint = Endpoint::from_shared(config.endpoint.to_string())
+                    .context("the endpoint is not one for gRPC")?
+                    .connect_timeout(config.timeout);
+                if config.endpoint.scheme() == "https" {
+                    let mut tls = ClientTlsConfig::new().with_native_roots();
+                    if let Some(pem) = &config.ca_pem {
+                        tls = tls.ca_certificate(Certificate::from_pem(pem));
+                    }
+                    endpoint = endpoint.tls_config(tls).context("the certificates cannot be used")?;
                 }
-                Self::Grpc(Box::new(Grpc::new(endpoint.connect_lazy())))
+                let client = Grpc::new(endpoint.connect_lazy());
+                let client = match config.compression {
+                    ForwardCompression::None => client,
+                    ForwardCompression::Gzip => client.send_compressed(CompressionEncoding::Gzip),
+                };
+                Self::Grpc { client: Box::new(client), metadata: MetadataMap::from_headers(config.headers.clone()) }
             }
             ForwardProtocol::HttpProtobuf => {
-                // A redirect could lead the messages, or the credentials in the URL, somewhere else.
-                let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-                Self::Http { client, base: url }
+                // A redirect could lead the messages, or the credentials in the headers, somewhere else.
+                let mut client = reqwest::Client::builder()
+                    .redirect(reqwest::redirect::Policy::none())
+                    .default_headers(config.headers.clone());
+                if let Some(pem) = &config.ca_pem {
+                    let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
+                    client = client.tls_certs_merge(certificates.context("forward_tls_ca_file cannot be used")?);
+                }
+                Self::Http { client: client.build()?, base: config.endpoint.clone(), compression: config.compression }
             }
         })
+    }
+
+    /// The body as it is sent; over gRPC the library compresses it.
+    async fn compress(&self, message: &Bytes) -> Bytes {
+        match self {
+            Self::Http { compression: ForwardCompression::Gzip, .. } => {
+                let plain = message.clone();
+                let packed = tokio::task::spawn_blocking(move || gzip(&plain)).await;
+                // Memory takes all that is written to it, so this fails only where the process does.
+                packed.ok().and_then(Result::ok).unwrap_or_default()
+            }
+            Self::Http { compression: ForwardCompression::None, .. } | Self::Grpc { .. } => message.clone(),
+        }
     }
 
     /// Tries once.
     pub(super) async fn send(&mut self, signal: Signal, message: Bytes) -> Sent {
         match self {
-            Self::Grpc(client) => {
+            Self::Grpc { client, metadata } => {
                 if client.ready().await.is_err() {
                     return Sent::TryAgain(None);
                 }
                 let path = http::uri::PathAndQuery::from_static(grpc_path(signal));
-                match client.unary(tonic::Request::new(message), path, RawCodec).await {
+                let mut request = tonic::Request::new(message);
+                *request.metadata_mut() = metadata.clone();
+                match client.unary(request, path, RawCodec).await {
                     Ok(response) => Sent::Delivered { rejected: rejected(&response.into_inner()) },
                     Err(status) => grpc_verdict(&status),
                 }
             }
-            Self::Http { client, base } => {
+            Self::Http { client, base, compression } => {
                 let mut url = base.clone();
                 url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), http_path(signal)));
-                let request = client.post(url).header(header::CONTENT_TYPE, "application/x-protobuf").body(message);
+                let mut request = client.post(url).header(header::CONTENT_TYPE, "application/x-protobuf").body(message);
+                if *compression == ForwardCompression::Gzip {
+                    request = request.header(header::CONTENT_ENCODING, "gzip");
+                }
                 match request.send().await {
                     Ok(response) => http_verdict(response).await,
                     Err(_) => Sent::TryAgain(None),
@@ -276,6 +327,13 @@ impl Client {
             }
         }
     }
+}
+
+fn gzip(message: &[u8]) -> std::io::Result<Bytes> {
+    use std::io::Write as _;
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(message)?;
+    Ok(encoder.finish()?.into())
 }
 
 /// OTLP's table of gRPC codes that may be tried again.

@@ -5,6 +5,7 @@ pub mod forward;
 pub mod listen;
 pub mod metrics;
 pub mod pipeline;
+pub mod policy;
 pub mod push;
 pub mod request_metrics;
 
@@ -16,12 +17,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use sanitizer::Policy;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use self::forward::{Forward, ForwardConfig};
 use self::metrics::Metrics;
 use self::pipeline::Pipeline;
+use self::policy::{InForce, PolicyFile};
 use self::push::{Push, PushConfig};
 use crate::receive;
 use crate::stop::stopped;
@@ -34,12 +37,8 @@ const TAKE_UP: Duration = Duration::from_secs(5);
 /// What `serve` runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Folder of the embedded store.
-    pub data_dir: PathBuf,
-    /// How long the store keeps a request.
-    pub retention: Duration,
-    /// How large the store's file may become, in bytes.
-    pub max_store_bytes: u64,
+    /// The embedded store, if spans are stored.
+    pub store: Option<StoreConfig>,
     /// Address of OTLP/gRPC.
     pub otlp_grpc: SocketAddr,
     /// Address of OTLP/HTTP.
@@ -52,15 +51,39 @@ pub struct Config {
     pub forward: Option<ForwardConfig>,
     /// Where the metrics go besides `/metrics`.
     pub push: Option<PushConfig>,
+    /// The operator's policy; without one, the contract alone holds.
+    pub policy: Option<PolicyFile>,
+}
+
+/// Where the embedded store is, and how much it keeps.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Its folder.
+    pub data_dir: PathBuf,
+    /// How long it keeps a request.
+    pub retention: Duration,
+    /// How large its file may become, in bytes.
+    pub max_bytes: u64,
+}
+
+impl StoreConfig {
+    fn open(&self) -> anyhow::Result<store::Store> {
+        create_private_folder(&self.data_dir)?;
+        let config =
+            store::Config { path: self.data_dir.join("requests.sqlite"), retention: self.retention, max_bytes: self.max_bytes };
+        store::Store::open(&config).with_context(|| format!("cannot open the store in {}", self.data_dir.display()))
+    }
 }
 
 /// A server whose sockets are bound.
 pub struct Server {
     listeners: Vec<(Role, TcpListener)>,
-    store: store::Store,
+    store: Option<store::Store>,
     pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
     forward: Option<forward::Worker>,
+    policy: Option<policy::Watch>,
+    hang_up: Arc<Notify>,
     push: Option<Push>,
 }
 
@@ -112,17 +135,17 @@ impl Server {
             (Role::Tempo, config.tempo),
             (Role::Metrics, config.metrics),
         ] {
+            // Without a store there is nothing to ask.
+            if role == Role::Tempo && config.store.is_none() {
+                continue;
+            }
             listeners.push((role, listen::bind(role, address).await?));
         }
-        create_private_folder(&config.data_dir)?;
-        let store = store::Store::open(&store::Config {
-            path: config.data_dir.join("requests.sqlite"),
-            retention: config.retention,
-            max_bytes: config.max_store_bytes,
-        })
-        .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))?;
+        let store = config.store.as_ref().map(StoreConfig::open).transpose()?;
         let metrics = Arc::new(Metrics::new());
-        take_up_open_requests(&store.reader(), |marker| metrics.was_open(marker));
+        if let Some(store) = &store {
+            take_up_open_requests(&store.reader(), |marker| metrics.was_open(marker));
+        }
         let (forward, worker) = match &config.forward {
             Some(config) => {
                 let (forward, worker) = Forward::new(config, Arc::clone(&metrics))?;
@@ -130,9 +153,12 @@ impl Server {
             }
             None => (None, None),
         };
-        let pipeline = Arc::new(Pipeline::new(store.clone(), forward, Arc::clone(&metrics)));
+        let in_force = Arc::new(InForce::new(config.policy.as_ref().map_or_else(Policy::contract, PolicyFile::policy)));
+        metrics.policy_in_force(in_force.now().version());
+        let policy = config.policy.clone().map(|file| policy::Watch::new(file, Arc::clone(&in_force), Arc::clone(&metrics)));
+        let pipeline = Arc::new(Pipeline::new(in_force, store.clone(), forward, Arc::clone(&metrics)));
         let push = config.push.as_ref().map(|config| Push::new(config, Arc::clone(&pipeline))).transpose()?;
-        Ok(Self { listeners, store, pipeline, metrics, forward: worker, push })
+        Ok(Self { listeners, store, pipeline, metrics, forward: worker, push, policy, hang_up: Arc::default() })
     }
 
     /// Where each listener really listens.
@@ -146,6 +172,11 @@ impl Server {
     /// The counters.
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
+    }
+
+    /// What to notify for the policy to be loaded again.
+    pub fn hang_up(&self) -> Arc<Notify> {
+        Arc::clone(&self.hang_up)
     }
 
     /// Serves until `stop` becomes true, then ends in order: no new connections, open ones finish, the queue drains, the store closes.
@@ -164,7 +195,9 @@ impl Server {
                     tasks.spawn(listen::http(listener, receive::http::router(Arc::clone(&self.pipeline)), stop));
                 }
                 Role::Tempo => {
-                    tasks.spawn(listen::http(listener, tempo_api::router(self.store.reader()), stop));
+                    if let Some(store) = &self.store {
+                        tasks.spawn(listen::http(listener, tempo_api::router(store.reader()), stop));
+                    }
                 }
                 Role::Metrics => {
                     let router = admin::router(Arc::clone(&self.pipeline));
@@ -172,6 +205,10 @@ impl Server {
                 }
             }
         }
+        let policy = match self.policy {
+            Some(policy) => tokio::spawn(policy.run(self.hang_up, stop.clone())),
+            None => tokio::spawn(policy::nothing_to_load(self.hang_up, stop.clone())),
+        };
         let forward = self.forward.map(|worker| tokio::spawn(worker.run(stop.clone())));
         let push = self.push.map(|push| tokio::spawn(push.run(stop.clone())));
         // A dropped sender means that whoever started the server is gone, so an error ends it as a request would.
@@ -179,6 +216,8 @@ impl Server {
         if tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
             tasks.shutdown().await;
         }
+        // It may be asleep; nothing is lost with it.
+        policy.abort();
         if let Some(push) = push {
             push.await.context("the push of metrics failed")?.finish().await;
         }
@@ -186,7 +225,9 @@ impl Server {
         if let Some(forward) = forward {
             forward.await.context("the forwarder failed")?;
         }
-        tokio::task::spawn_blocking(move || self.store.close()).await.context("closing the store failed")??;
+        if let Some(store) = self.store {
+            tokio::task::spawn_blocking(move || store.close()).await.context("closing the store failed")??;
+        }
         Ok(())
     }
 }

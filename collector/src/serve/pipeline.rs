@@ -2,48 +2,54 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use contract::{Branch, DropReason, Protocol, Refusal, Signal};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use sanitizer::{Export, Policy, Refused, Report, Sanitized};
+use sanitizer::{Export, Refused, Report, Sanitized};
 use store::WriteError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::forward::Forward;
 use super::metrics::Metrics;
+use super::policy::InForce;
+use crate::receive::notices::{Notices, Sender};
 
-/// Bytes of messages that are worked on at the same time. A sender beyond that is asked to try again.
+/// Bytes of messages that are worked on at the same time, encoded and decoded. A sender beyond that is asked to try again.
 const IN_FLIGHT_BYTES: usize = 256 * 1024 * 1024;
 /// What one permit stands for, in bytes: permits are counted in 32 bits.
 const PERMIT_BYTES: usize = 1024;
 /// Messages that are read and inflated at the same time, each up to the message limit; further senders wait their turn.
 const MAX_RECEIVING: usize = 16;
-/// Messages from this size on are sanitized on a thread of their own, so that they do not hold up others.
+/// Messages from this size on are worked on on a thread of their own, so that they do not hold up others.
 const LARGE_BYTES: usize = 64 * 1024;
 
 /// Where messages go after the receivers.
 pub struct Pipeline {
-    store: store::Store,
+    policy: Arc<InForce>,
+    store: Option<store::Store>,
     forward: Option<Forward>,
     metrics: Arc<Metrics>,
     in_flight: Semaphore,
     receiving: Semaphore,
+    notices: Notices,
     /// Whether the store took the last message that was offered to it.
     store_works: AtomicBool,
 }
 
 impl Pipeline {
-    /// A pipeline into the store and, optionally, on to another endpoint.
-    pub fn new(store: store::Store, forward: Option<Forward>, metrics: Arc<Metrics>) -> Self {
+    /// A pipeline into the store and on to another endpoint, each where there is one.
+    pub fn new(policy: Arc<InForce>, store: Option<store::Store>, forward: Option<Forward>, metrics: Arc<Metrics>) -> Self {
         Self {
+            policy,
             store,
             forward,
             metrics,
             in_flight: Semaphore::new(IN_FLIGHT_BYTES / PERMIT_BYTES),
             receiving: Semaphore::new(MAX_RECEIVING),
+            notices: Notices::default(),
             store_works: AtomicBool::new(true),
         }
     }
@@ -59,11 +65,17 @@ impl Pipeline {
         self.receiving.acquire().await.ok()
     }
 
+    /// Whether a sender is to be told what was stripped from its message.
+    pub fn may_tell_stripped(&self, report: &Report, sender: Option<Sender>) -> bool {
+        report.stripped_total() > 0 && self.notices.may_tell(sender, Instant::now())
+    }
+
     /// How many records wait in each branch now.
     fn queued(&self) -> Vec<(Signal, Branch, u64)> {
         let forward = |signal| self.forward.as_ref().map_or(0, |forward| forward.queued_records(signal));
         let mut queued: Vec<_> = Signal::ALL.iter().map(|signal| (*signal, Branch::Forward, forward(*signal))).collect();
-        queued.push((Signal::Traces, Branch::Store, self.store.queued_spans()));
+        let stored = self.store.as_ref().map_or(0, store::Store::queued_spans);
+        queued.push((Signal::Traces, Branch::Store, stored));
         queued
     }
 
@@ -97,45 +109,71 @@ impl Pipeline {
     }
 
     async fn take(&self, signal: Signal, protocol: Protocol, message: Bytes) -> Result<Report, Refusal> {
-        let permits = u32::try_from(message.len() / PERMIT_BYTES + 1).map_err(|_| Refusal::TooLarge)?;
-        let _permit = self.in_flight.try_acquire_many(permits).map_err(|_| Refusal::Overloaded)?;
+        let _permit = self.admit(protocol, &message).await?;
         let report = match signal {
-            Signal::Traces => self.take_traces(&sanitize(protocol, message).await?).await?,
-            Signal::Logs => self.pass_on(&sanitize::<ExportLogsServiceRequest>(protocol, message).await?),
-            Signal::Metrics => self.pass_on(&sanitize::<ExportMetricsServiceRequest>(protocol, message).await?),
+            Signal::Traces => self.take_traces(&self.sanitize(protocol, message).await?).await?,
+            Signal::Logs => self.pass_on(&self.sanitize::<ExportLogsServiceRequest>(protocol, message).await?),
+            Signal::Metrics => self.pass_on(&self.sanitize::<ExportMetricsServiceRequest>(protocol, message).await?),
         };
         self.metrics.parsed(signal, &report);
         Ok(report)
     }
 
-    async fn take_traces(&self, message: &Sanitized) -> Result<Report, Refusal> {
-        let spans = message.report().accepted_records;
-        if spans > 0 {
-            self.metrics.branch_accepted(Signal::Traces, Branch::Store, spans);
-            let written = self.store.write(message.clone()).await;
-            self.store_works.store(matches!(written, Ok(_) | Err(WriteError::Full)), Ordering::Relaxed);
-            let changes = match written {
-                Ok(changes) => changes,
-                Err(error) => {
-                    let (reason, refusal) = match error {
-                        WriteError::Full => (DropReason::QueueFull, Refusal::Overloaded),
-                        WriteError::Closed => (DropReason::Shutdown, Refusal::Unavailable),
-                        WriteError::Failed(_) => (DropReason::Rejected, Refusal::Unavailable),
-                    };
-                    self.metrics.branch_dropped(Signal::Traces, Branch::Store, reason, spans);
-                    return Err(refusal);
-                }
-            };
-            self.metrics.branch_delivered(Signal::Traces, Branch::Store, spans);
-            if let Some(forward) = &self.forward {
-                forward.enqueue(message);
-            }
-            self.metrics.requests(message, Some(&changes));
-        }
-        Ok(message.report().clone())
+    /// Makes room for a message: its own bytes, and about what it takes when it is decoded. One that takes more than there is room for is let in
+    /// alone.
+    async fn admit(&self, protocol: Protocol, message: &Bytes) -> Result<SemaphorePermit<'_>, Refusal> {
+        let bytes = message.clone();
+        let decoded = off_thread(message.len(), move || match protocol {
+            Protocol::HttpJson => sanitizer::decoded_json_bytes(&bytes),
+            Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::decoded_protobuf_bytes(&bytes),
+        });
+        let permits = ((message.len() + decoded.await?) / PERMIT_BYTES + 1).min(IN_FLIGHT_BYTES / PERMIT_BYTES);
+        let permits = u32::try_from(permits).map_err(|_| Refusal::TooLarge)?;
+        self.in_flight.try_acquire_many(permits).map_err(|_| Refusal::Overloaded)
     }
 
-    /// What the store does not keep.
+    /// By the policy that is in force now, the whole message.
+    async fn sanitize<R: Export + 'static>(&self, protocol: Protocol, message: Bytes) -> Result<Sanitized<R>, Refusal> {
+        let (policy, now) = (self.policy.now(), SystemTime::now());
+        let sanitized = off_thread(message.len(), move || match protocol {
+            Protocol::HttpJson => sanitizer::json(&policy, now, &message),
+            Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::protobuf(&policy, now, &message),
+        });
+        sanitized.await?.map_err(|refused| match refused {
+            Refused::TooManyParts => Refusal::TooLarge,
+            Refused::Protobuf | Refused::Json => Refusal::Malformed,
+        })
+    }
+
+    async fn take_traces(&self, message: &Sanitized) -> Result<Report, Refusal> {
+        let changes = match &self.store {
+            Some(store) if message.report().accepted_records > 0 => Some(self.write(store, message).await?),
+            Some(_) | None => None,
+        };
+        self.metrics.requests(message, changes.as_deref());
+        Ok(match (&self.forward, &self.store) {
+            (None, Some(_)) => message.report().clone(),
+            (Some(_), _) | (None, None) => self.pass_on(message),
+        })
+    }
+
+    async fn write(&self, store: &store::Store, message: &Sanitized) -> Result<Vec<store::Change>, Refusal> {
+        let spans = message.report().accepted_records;
+        self.metrics.branch_accepted(Signal::Traces, Branch::Store, spans);
+        let written = store.write(message.clone()).await;
+        self.store_works.store(matches!(written, Ok(_) | Err(WriteError::Full)), Ordering::Relaxed);
+        written.inspect(|_| self.metrics.branch_delivered(Signal::Traces, Branch::Store, spans)).map_err(|error| {
+            let (reason, refusal) = match error {
+                WriteError::Full => (DropReason::QueueFull, Refusal::Overloaded),
+                WriteError::Closed => (DropReason::Shutdown, Refusal::Unavailable),
+                WriteError::Failed(_) => (DropReason::Rejected, Refusal::Unavailable),
+            };
+            self.metrics.branch_dropped(Signal::Traces, Branch::Store, reason, spans);
+            refusal
+        })
+    }
+
+    /// Hands a message to the destination; without one, its records are dropped.
     fn pass_on<R: Export>(&self, message: &Sanitized<R>) -> Report {
         let mut report = message.report().clone();
         match &self.forward {
@@ -147,16 +185,10 @@ impl Pipeline {
     }
 }
 
-async fn sanitize<R: Export + 'static>(protocol: Protocol, message: Bytes) -> Result<Sanitized<R>, Refusal> {
-    let large = message.len() >= LARGE_BYTES;
-    let (policy, now) = (Policy::contract(), SystemTime::now());
-    let run = move || match protocol {
-        Protocol::HttpJson => sanitizer::json(&policy, now, &message),
-        Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::protobuf(&policy, now, &message),
-    };
-    let sanitized = if large { tokio::task::spawn_blocking(run).await.map_err(|_| Refusal::Malformed)? } else { run() };
-    sanitized.map_err(|refused| match refused {
-        Refused::TooManyParts => Refusal::TooLarge,
-        Refused::Protobuf | Refused::Json => Refusal::Malformed,
-    })
+/// Works on a message; on a large one, on a thread of its own. One that makes the work panic is refused.
+async fn off_thread<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    if bytes < LARGE_BYTES {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Malformed)
 }

@@ -41,6 +41,12 @@ impl PolicyError {
     pub fn line(&self) -> u64 {
         self.line
     }
+
+    /// What is wrong, and what to change.
+    #[must_use]
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
 }
 
 type Result<T> = std::result::Result<T, PolicyError>;

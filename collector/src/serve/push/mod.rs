@@ -18,8 +18,6 @@ use super::forward::{Client, FIRST_BACKOFF, ForwardConfig, MAX_BACKOFF, Sent, wi
 use super::pipeline::Pipeline;
 use crate::stop::stopped;
 
-/// How long one attempt to send may take.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last push may take when the server ends.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -36,6 +34,8 @@ pub struct PushConfig {
 pub struct Push {
     client: Client,
     interval: Duration,
+    /// How long one attempt to send may take.
+    timeout: Duration,
     pipeline: Arc<Pipeline>,
     resource: Resource,
     started_ns: u64,
@@ -45,10 +45,19 @@ pub struct Push {
 
 impl Push {
     /// # Errors
-    /// An endpoint that is not an http URL.
+    /// An endpoint that the client refuses.
     pub fn new(config: &PushConfig, pipeline: Arc<Pipeline>) -> anyhow::Result<Self> {
-        let client = Client::new("--metrics-otlp-endpoint", &config.destination)?;
-        Ok(Self { client, interval: config.interval, pipeline, resource: resource(), started_ns: now_ns(), failing: false })
+        let client = Client::new(&config.destination)?;
+        let timeout = config.destination.timeout;
+        Ok(Self {
+            client,
+            interval: config.interval,
+            timeout,
+            pipeline,
+            resource: resource(),
+            started_ns: now_ns(),
+            failing: false,
+        })
     }
 
     /// Pushes every interval until `stop` becomes true.
@@ -89,7 +98,7 @@ impl Push {
     async fn deliver(&mut self, message: &Bytes, deadline: Instant) -> Result<(), DropReason> {
         let mut backoff = FIRST_BACKOFF;
         loop {
-            let sent = tokio::time::timeout(SEND_TIMEOUT, self.client.send(Signal::Metrics, message.clone())).await;
+            let sent = tokio::time::timeout(self.timeout, self.client.send(Signal::Metrics, message.clone())).await;
             let asked = match sent {
                 Ok(Sent::Delivered { rejected: 0 }) => return Ok(()),
                 Ok(Sent::Delivered { .. } | Sent::Refused) => return Err(DropReason::Rejected),

@@ -1,0 +1,103 @@
+//! What a sender is told of a message that was taken in part, and what is refused that looks like a message.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use prost::Message as _;
+use testkit::otlp::{self, Row, attribute};
+use testkit::send::{self, JSON};
+use testkit::serve::Serve;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_pooler-otel");
+
+fn serve() -> (tempfile::TempDir, Serve) {
+    let folder = tempfile::tempdir().unwrap();
+    let serve = Serve::start(BINARY, folder.path(), &[]);
+    (folder, serve)
+}
+
+/// A message in which one field is stripped, and with `drops` one span is dropped.
+fn message(number: u32, drops: bool) -> ExportTraceServiceRequest {
+    let mut span = Row::numbered(number).span();
+    span.attributes.push(attribute("hunter2.key", "hunter2 value"));
+    let mut spans = vec![span];
+    if drops {
+        spans.push(opentelemetry_proto::tonic::trace::v1::Span { trace_id: vec![1; 7], ..Row::numbered(number + 100).span() });
+    }
+    otlp::request(spans)
+}
+
+fn told(answer: &ExportTraceServiceResponse) -> Option<(i64, &str)> {
+    answer.partial_success.as_ref().map(|partial| (partial.rejected_spans, partial.error_message.as_str()))
+}
+
+/// Guarantees: the first message of which something is stripped is answered with a warning that rejects nothing, over gRPC as over HTTP; the next
+/// ones of the same sender within a minute are answered with nothing, whichever way they come. What is dropped is told each time.
+#[test]
+fn stripping_is_told_once_and_drops_always() {
+    let stripped = "1 stripped: span_attribute unknown_key";
+    let (_folder, serve) = serve();
+    let first = send::grpc(&serve.otlp_grpc(), message(1, false), false).unwrap();
+    assert_eq!(told(&first), Some((0, stripped)));
+    let url = format!("{}/v1/traces", serve.otlp_http());
+    let post = |message: &ExportTraceServiceRequest| {
+        let reply = send::post(&url, &[("content-type", JSON)], &serde_json::to_vec(message).unwrap());
+        assert_eq!(reply.status, 200);
+        reply.json()
+    };
+    assert_eq!(post(&message(2, false)), serde_json::json!({}));
+    assert_eq!(told(&send::grpc(&serve.otlp_grpc(), message(3, false), false).unwrap()), None);
+    for number in [4, 5] {
+        let dropped = serde_json::json!({"partialSuccess": {"rejectedSpans": 1, "errorMessage": "1 dropped: invalid_id"}});
+        let reply = post(&message(number, true));
+        assert_eq!(reply["partialSuccess"]["errorMessage"], dropped["partialSuccess"]["errorMessage"]);
+        assert_eq!(
+            told(&send::grpc(&serve.otlp_grpc(), message(number + 10, true), false).unwrap()),
+            Some((1, "1 dropped: invalid_id"))
+        );
+    }
+    serve.assert_conserved();
+
+    // A sender of another address is another one. The first to come over HTTP is told there.
+    let (_folder, serve) = self::serve();
+    let url = format!("{}/v1/traces", serve.otlp_http());
+    let reply = send::post(&url, &[("content-type", JSON)], &serde_json::to_vec(&message(1, true)).unwrap());
+    let text = reply.json()["partialSuccess"]["errorMessage"].as_str().unwrap().to_owned();
+    assert_eq!(text, format!("1 dropped: invalid_id, {stripped}"));
+}
+
+/// Guarantees: JSON that is no object is malformed; an object without anything is an empty message.
+#[test]
+fn a_list_is_no_message() {
+    let (_folder, serve) = serve();
+    for signal in ["traces", "logs", "metrics"] {
+        let url = format!("{}/v1/{signal}", serve.otlp_http());
+        for (body, status) in [("[]", 400), (" \n[]", 400), ("null", 400), ("[[]]", 400), ("", 400), ("{}", 200), (" {}\n", 200)]
+        {
+            assert_eq!(send::post(&url, &[("content-type", JSON)], body.as_bytes()).status, status, "{signal}: {body:?}");
+        }
+    }
+    serve.assert_conserved();
+}
+
+/// Guarantees: a call with two messages is refused, and neither of them is stored: an answer that means both cannot be given for one.
+#[test]
+fn two_messages_in_one_call_are_refused() {
+    let (_folder, serve) = serve();
+    let two = [message(1, false), message(2, false)].map(|message| message.encode_to_vec());
+    let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    let status = send::grpc_stream(&serve.otlp_grpc(), path, two.to_vec()).unwrap_err();
+    assert_eq!(status.code() as i32, 3, "{status:?}");
+    serve.assert_conserved();
+    assert_eq!(serve.scrape().count("pooler_otel_accepted_records_total", &[]), 0);
+    assert_eq!(serve.scrape().count("pooler_otel_refused_messages_total", &[("reason", "malformed")]), 1);
+}
+
+/// Guarantees: the gauges say that it is ready and which version it is.
+#[test]
+fn the_gauges_say_what_runs() {
+    let (_folder, serve) = serve();
+    let scrape = serve.scrape();
+    assert_eq!(scrape.count("pooler_otel_ready", &[]), 1);
+    assert_eq!(scrape.count("pooler_otel_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1);
+}

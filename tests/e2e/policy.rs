@@ -1,0 +1,201 @@
+//! An operator's policy in the real binary: what it lets in and takes away, and how it changes while the binary runs.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
+use std::path::Path;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use testkit::otlp::{self, Row, attribute};
+use testkit::send;
+use testkit::serve::{self, Serve};
+use testkit::tempo;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_pooler-otel");
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../collector-config/policy.yaml");
+const ADDS_TEAM: &str = "attributes:\n  acme.team: {places: [row], type: string, members: [core, growth]}\n";
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn with_team(number: u32, team: &str) -> ExportTraceServiceRequest {
+    let mut span = Row::numbered(number).span();
+    span.attributes.push(attribute("acme.team", team));
+    otlp::request(vec![span])
+}
+
+/// Versions of the policy that are said to be in force.
+fn versions(serve: &Serve) -> Vec<String> {
+    serve.scrape().label_values("pooler_otel_policy_info", "version").into_iter().map(str::to_owned).collect()
+}
+
+fn reloads(serve: &Serve, result: &str) -> u64 {
+    serve.scrape().count("pooler_otel_policy_reloads_total", &[("result", result)])
+}
+
+fn stale(serve: &Serve) -> u64 {
+    serve.scrape().count("pooler_otel_policy_stale", &[])
+}
+
+/// The teams that stored rows have, of requests with these numbers.
+fn has_team(serve: &Serve, number: u32) -> bool {
+    let trace = send::get(&format!("{}/api/traces/{}", serve.tempo(), Row::numbered(number).trace_id_text()));
+    assert_eq!(trace.status, 200);
+    trace.text().contains("acme.team")
+}
+
+/// Guarantees: the example that is shipped is valid, and `check` counts what it says.
+#[test]
+fn the_example_is_valid() {
+    let printed = serve::run(BINARY, &["check", "--data-dir", "/tmp/never", "--policy", EXAMPLE, "--format", "json"]);
+    assert!(printed.status.success(), "{}", text(&printed.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
+    let policy = &report["policy"];
+    assert_eq!(policy["version"].as_str().unwrap().len(), 12);
+    for (name, count) in [
+        ("attributes_added", 4),
+        ("attributes_tightened", 2),
+        ("pools_hidden", 1),
+        ("accounts_hidden", 1),
+        ("span_names_added", 2),
+    ] {
+        assert_eq!(policy[name], count, "{name}");
+    }
+    assert_eq!(report["options"]["policy"]["value"], EXAMPLE);
+}
+
+/// Guarantees: an invalid policy ends `serve`, `check` and `sanitize` alike with status 2 and a line that begins with file and line.
+#[test]
+fn an_invalid_policy_is_said_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.yaml");
+    std::fs::write(&path, "# ours\nattributes:\n  gen_ai.prompt: {places: [row], type: string, members: [hunter2]}\n").unwrap();
+    let path = path.to_str().unwrap();
+    for command in [
+        &["serve", "--data-dir", "/tmp/never"][..],
+        &["check", "--data-dir", "/tmp/never"],
+        &["sanitize", "--signal", "traces", "--format", "json"],
+    ] {
+        let ended = serve::run(BINARY, &[command, &["--policy", path]].concat());
+        assert_eq!(ended.status.code(), Some(2));
+        let error = text(&ended.stderr);
+        assert!(error.starts_with(&format!("{path}:3: ")) && error.lines().count() == 1, "{error}");
+        assert!(!error.contains("hunter2") && ended.stdout.is_empty(), "{error}");
+    }
+}
+
+/// Guarantees: what a policy adds passes by its rule, in `sanitize` as in `serve`; what breaks the rule is told, counted and reported under the key, and
+/// without the policy the key is unknown.
+#[test]
+fn a_policy_adds_an_attribute() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.yaml");
+    std::fs::write(&path, ADDS_TEAM).unwrap();
+    let policy = ["--policy", path.to_str().unwrap()];
+    let serve = Serve::start(BINARY, &folder.path().join("data"), &policy);
+    let answer = send::grpc(&serve.otlp_grpc(), with_team(1, "core"), false).unwrap();
+    assert_eq!(answer.partial_success, None);
+    let answer = send::grpc(&serve.otlp_grpc(), with_team(2, "hunter2"), false).unwrap();
+    assert_eq!(answer.partial_success.unwrap().error_message, "1 stripped: span_attribute not_a_member acme.team");
+    assert!(has_team(&serve, 1) && !has_team(&serve, 2));
+    let broken = serve.scrape().count("pooler_otel_broken_rules_total", &[("rule", "acme.team"), ("reason", "not_a_member")]);
+    assert_eq!(broken, 1);
+
+    let sanitize = |arguments: &[&str]| {
+        let input = serde_json::to_vec(&with_team(3, "hunter2")).unwrap();
+        serve::run_with(BINARY, &[&["sanitize", "--signal", "traces", "--format", "json"], arguments].concat(), &[], &input)
+    };
+    let with = text(&sanitize(&policy).stderr);
+    assert!(with.contains("stripped 1 place=span_attribute reason=not_a_member rule=acme.team\n"), "{with}");
+    assert!(with.contains(&format!("by policy {}\n", versions(&serve)[0])), "{with}");
+    let without = text(&sanitize(&[]).stderr);
+    assert!(without.contains("stripped 1 place=span_attribute reason=unknown_key\n"), "{without}");
+}
+
+/// Guarantees: a changed file takes the old one's place, also when a link is turned to it; an invalid or missing one changes nothing, shows as
+/// stale, is counted, and is logged with file and line; the next valid one holds again. A hang-up loads at once, and ends nothing.
+#[test]
+fn a_policy_is_loaded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.yaml");
+    // As Kubernetes mounts it: a link to a file in a folder that is itself behind a link, which is turned.
+    let version = |name: &str, content: &str| {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name).join("policy.yaml"), content).unwrap();
+    };
+    let turn_to = |name: &str| {
+        let (new, data) = (folder.path().join("new"), folder.path().join("data-link"));
+        std::os::unix::fs::symlink(name, &new).unwrap();
+        std::fs::rename(new, data).unwrap();
+    };
+    version("one", "# the contract alone\n");
+    version("two", ADDS_TEAM);
+    version("three", "attributes:\n  acme.team: {places: [row], type: text}\n");
+    turn_to("one");
+    std::os::unix::fs::symlink(Path::new("data-link").join("policy.yaml"), &path).unwrap();
+
+    let mut serve = Serve::start(BINARY, &folder.path().join("data"), &["--policy", path.to_str().unwrap()]);
+    let first = versions(&serve);
+    assert_eq!((first.len(), stale(&serve), reloads(&serve, "loaded")), (1, 0, 0));
+    send::grpc(&serve.otlp_grpc(), with_team(1, "core"), false).unwrap();
+    assert!(!has_team(&serve, 1));
+
+    turn_to("two");
+    testkit::wait_for("the changed policy", || (reloads(&serve, "loaded") == 1).then_some(()));
+    let second = versions(&serve);
+    assert!(second.len() == 1 && second != first, "{second:?}");
+    send::grpc(&serve.otlp_grpc(), with_team(2, "core"), false).unwrap();
+    assert!(has_team(&serve, 2));
+
+    turn_to("three");
+    testkit::wait_for("the invalid policy", || (reloads(&serve, "invalid") == 1).then_some(()));
+    assert_eq!((stale(&serve), versions(&serve)), (1, second.clone()));
+    let logged = serve.stderr();
+    assert!(logged.lines().any(|line| line.contains(&format!("{}:2: ", path.display()))), "{logged}");
+    send::grpc(&serve.otlp_grpc(), with_team(3, "core"), false).unwrap();
+    assert!(has_team(&serve, 3), "the policy before it holds");
+
+    turn_to("two");
+    serve.hang_up();
+    testkit::wait_for("the policy at the hang-up", || (reloads(&serve, "loaded") == 2).then_some(()));
+    assert_eq!((stale(&serve), versions(&serve)), (0, second.clone()));
+
+    std::fs::remove_file(&path).unwrap();
+    serve.hang_up();
+    testkit::wait_for("the missing policy", || (reloads(&serve, "invalid") == 2).then_some(()));
+    assert_eq!((stale(&serve), versions(&serve)), (1, second));
+    serve.assert_conserved();
+    assert!(serve.terminate().success());
+}
+
+/// Guarantees: a hang-up of a service with a configuration file ends nothing; without any file the terminal is gone, and `serve` ends in order.
+#[test]
+fn a_hang_up_ends_what_has_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.yaml");
+    std::fs::write(&file, "retention: 1d\n").unwrap();
+    let mut serve = Serve::start(BINARY, &folder.path().join("one"), &["--config", file.to_str().unwrap()]);
+    serve.hang_up();
+    testkit::wait_for("a word on it", || serve.stderr().contains("there is no policy file").then_some(()));
+    assert!(serve.terminate().success());
+
+    let mut serve = Serve::start(BINARY, &folder.path().join("two"), &[]);
+    serve.hang_up();
+    assert!(serve.ended().success());
+}
+
+/// Guarantees: a hidden Pool's rows are there, and say `hidden` for its slug and name, in the log as in the metrics.
+#[test]
+fn a_hidden_pool_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.yaml");
+    std::fs::write(&path, "hide:\n  pools: [core-agents]\n").unwrap();
+    let serve = Serve::start(BINARY, &folder.path().join("data"), &["--policy", path.to_str().unwrap()]);
+    send::grpc(&serve.otlp_grpc(), otlp::request(vec![Row::numbered(1).span()]), false).unwrap();
+    let rows = tempo::rows(&serve.tempo(), &[]);
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].text(contract::attr::POOL_SLUG), "hidden");
+    let scrape = send::get(&format!("{}/metrics", serve.metrics())).text();
+    assert_eq!(rows[0].text(contract::attr::POOL_NAME), "hidden");
+    assert!(!scrape.contains("core-agents") && !scrape.contains("Core agents"), "{scrape}");
+}
