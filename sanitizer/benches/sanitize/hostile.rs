@@ -65,8 +65,9 @@ const ATTACKS: [Attack; 8] = [
 ];
 
 fn one_span(change: impl FnOnce(&mut opentelemetry_proto::tonic::trace::v1::Span)) -> ExportTraceServiceRequest {
-    let mut span = Shape::Tiny.span(1, Kind::Clean);
-    span.attributes.insert(0, text(attr::RECORD_KIND, "request"));
+    let mut span = Shape::Row.span(1, Kind::Clean);
+    // Who it is; the rest is up to the attack.
+    span.attributes.retain(|attribute| [attr::RECORD_KIND, attr::REQUEST_ID].contains(&attribute.key.as_str()));
     change(&mut span);
     message(vec![span])
 }

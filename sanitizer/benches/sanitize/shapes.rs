@@ -81,7 +81,7 @@ impl Shape {
         let dirty = kind.is_dirty(number);
         let start = (ADMITTED_MS + number) * NS_PER_MS;
         let mut span = Span {
-            trace_id: id(number).into_bytes()[..16].to_vec(),
+            trace_id: trace_id(number),
             span_id: number.wrapping_add(1).to_be_bytes().to_vec(),
             flags: 1,
             name: format!("POST {}", pick(Route::TEXTS, number)),
@@ -93,6 +93,8 @@ impl Shape {
         match self {
             Self::Tiny => {
                 "internal".clone_into(&mut span.name);
+                // The kind of an application's own span.
+                span.kind = 1;
                 let other = if dirty { "thread.pool.queue_len" } else { attr::HTTP_REQUEST_METHOD };
                 span.attributes = vec![int(attr::HTTP_RESPONSE_STATUS_CODE, 200 + number % 300)];
                 span.attributes.push(if dirty { int(other, number) } else { text(other, pick(&["POST", "GET"], number)) });
@@ -100,7 +102,8 @@ impl Shape {
             Self::Medium => {
                 span.attributes = medium(number);
                 if dirty {
-                    for (at, attribute) in span.attributes.iter_mut().enumerate().skip(1).step_by(2) {
+                    // Not the kind and the id, without which the rest would have no place, and nothing that another one follows from.
+                    for (at, attribute) in span.attributes.iter_mut().enumerate().skip(2).take(8) {
                         attribute.key = format!("app.internal.debug.field_{at:02}");
                     }
                 }
@@ -136,10 +139,10 @@ impl Shape {
     }
 }
 
-/// Whether this attribute is one that a hostile span uses: a text, but not the one that says which attributes may be there.
+/// Whether this attribute is one that a hostile span uses: a text, but neither the kind nor the id, without which the rest would have no place.
 fn is_hostile(attribute: &KeyValue) -> bool {
     let is_text = matches!(attribute.value.as_ref().and_then(|v| v.value.as_ref()), Some(Value::StringValue(_)));
-    is_text && attribute.key != attr::RECORD_KIND
+    is_text && ![attr::RECORD_KIND, attr::REQUEST_ID].contains(&attribute.key.as_str())
 }
 
 /// A message of these spans.
@@ -268,6 +271,11 @@ fn row(number: u64) -> Vec<KeyValue> {
 
 fn pick<T: Copy>(from: &[T], number: u64) -> T {
     from[usize::try_from(number).unwrap_or(0) % from.len()]
+}
+
+/// The bytes of [`id`], which is where a row belongs.
+fn trace_id(number: u64) -> Vec<u8> {
+    u128::from_str_radix(&id(number).replace('-', ""), 16).unwrap_or_default().to_be_bytes().to_vec()
 }
 
 /// An id whose digits look random, as ids do.

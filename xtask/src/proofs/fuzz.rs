@@ -35,8 +35,7 @@ pub fn run(root: &Path) -> Result<()> {
     let folder = Metadata::of_workspace(root)?.target_directory.join("fuzz");
     let host = host(root)?;
     // With a named target the flags are not for build scripts and macros, which could not be linked with them.
-    let mut build =
-        cargo(root, &["build", "--quiet", "--locked", "--release", "--manifest-path", "fuzz/Cargo.toml", "--target", &host]);
+    let mut build = cargo(root, &["build", "--quiet", "--release", "--manifest-path", "fuzz/Cargo.toml", "--target", &host]);
     build.arg("--target-dir").arg(&folder).env("RUSTFLAGS", COVERAGE);
     ensure!(
         build.status().context("cannot start cargo")?.success(),
