@@ -62,8 +62,8 @@ pub fn check(expr: &str, recorded: &[&str]) {
             labels.extend(metric.labels.iter().chain(SCRAPED).copied());
             labels.extend((metric.instrument == Instrument::Histogram).then_some("le"));
         }
-        let named: Vec<String> = names.into_iter().filter(|name| recorded.contains(&name.as_str())).collect();
-        rest = rest.replace(&found[0], &named.join(" "));
+        let of_records: Vec<String> = names.into_iter().filter(|name| recorded.contains(&name.as_str())).collect();
+        rest = rest.replace(&found[0], &of_records.join(" "));
     }
     // Recorded series carry the labels by which they were summed.
     if rest.contains(':') {
