@@ -36,6 +36,17 @@ fn defaults() {
     assert_eq!(config.url.as_str(), "http://localhost:4318/v1/traces");
 }
 
+/// Guarantees: a row waits 30 s for its settlement and a marker is sent every 15 s, unless the program says less; it cannot say that a row waits
+/// longer.
+#[test]
+fn rows_wait_thirty_seconds() {
+    let times =
+        |builder| resolve(builder, &[]).map(|config| (config.settlement_hold.as_secs(), config.heartbeat.as_secs())).unwrap();
+    assert_eq!(times(Exporter::builder()), (30, 15));
+    assert_eq!(times(Exporter::builder().settlement_hold(Duration::from_secs(1)).heartbeat(Duration::from_secs(5))), (1, 5));
+    assert_eq!(times(Exporter::builder().settlement_hold(Duration::from_secs(60))), (30, 15));
+}
+
 /// Guarantees: every variable counts, its form for traces before its general one, and the builder before both.
 #[test]
 fn variables_and_their_order() {
