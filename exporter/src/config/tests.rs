@@ -1,5 +1,7 @@
 //! What the environment, and settings that contradict it, come to.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::exporter::Exporter;
 
@@ -254,4 +256,21 @@ fn secrets_are_not_printed() {
     let config = resolve(builder, &[]).unwrap();
     let printed = format!("{:?} {:?}", config.headers, config.headers.0);
     assert!(printed.contains("authorization") && !printed.contains("hunter2"), "{printed}");
+}
+
+/// Guarantees: the variables that the documentation of senders lists are those that the builder's does.
+#[test]
+fn the_documentation_lists_every_variable() {
+    let named = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
+        let names = words.filter(|word| word.starts_with("OTEL_") && !word.ends_with('_'));
+        // Its form for traces is said once there, and with each variable here.
+        names.filter(|name| !name.contains("OTLP_TRACES_")).map(str::to_owned).collect()
+    };
+    let builders = include_str!("../builder.rs").lines().filter(|line| line.starts_with("/// | "));
+    let mut builders = named(&builders.collect::<Vec<_>>().join("\n"));
+    // Written there as `…_CLIENT_KEY`.
+    builders.insert("OTEL_EXPORTER_OTLP_CLIENT_KEY".to_owned());
+    assert_eq!(named(include_str!("../../../docs/sending.md")), builders);
+    assert_eq!(builders.len(), 17);
 }
