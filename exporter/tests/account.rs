@@ -76,7 +76,9 @@ fn counters_add_up_while_threads_push() {
                 })
             })
             .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         recording.store(false, Ordering::Relaxed);
         reader.join().unwrap();
     });
