@@ -1,4 +1,4 @@
-//! When a row goes out, and what is learned after it has: the settlement, and the traps around usage.
+//! When a row goes out, what is learned after it has, and when all of it happened.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -7,12 +7,12 @@ mod support;
 use std::time::{Duration, UNIX_EPOCH};
 
 use codex_pooler_exporter::{
-    Admission, Attempt, AttemptEnd, End, Exporter, Finished, Lifecycle, Price, Protocol, Settlement, Terminal, Tokens,
+    AttemptEnd, End, EndStatus, Exporter, Finished, Lifecycle, Price, Protocol, Rejection, Settlement, Terminal, Tokens,
 };
-use contract::{RecordKind, Transport, attr};
+use contract::{RecordKind, attr};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use sanitizer::view;
-use support::{account, admission, assert_clean, attempt, connected, spans_of};
+use support::{admission, assert_clean, attempt, connected, spans_of};
 use testkit::backend::{Answer, Backend, Script};
 use testkit::wait_for;
 use uuid::Uuid;
@@ -129,54 +129,66 @@ fn nothing_is_held_for_nobody() {
     assert_eq!((totals.emitted, totals.exported), (6, 6));
 }
 
-/// Guarantees: the traps of the pooler's own tables are none here: cost needs a price, a zero cost is a cost, a model that is a path is no
-/// model, the account is the last attempt's and not the first's, the plan goes with it, and an attempt without a status has none.
+/// Guarantees: late usage that turns a failure into a success is a correction that says so in every attribute that the failure had set.
 #[test]
-fn traps() {
+fn late_usage_can_turn_a_failure_into_a_success() {
     let (backend, exporter) = connected();
-    let admission = Admission { model: Some("/backend-api/codex/models".into()), ..admission() };
+    let admission = admission();
     let id = admission.request_id;
     let request = exporter.admit(admission).dispatch();
-    let with_plan = |label: &str, plan: &str| {
-        let mut account = account(label);
-        (account.plan_label, account.plan_family) = (Some(plan.into()), Some(plan.into()));
-        Attempt::new(account, Transport::HttpSse)
-    };
-    request.attempt(with_plan("seat 1", "free")).finish(AttemptEnd::retryable("upstream_network_error"));
-    request.attempt(with_plan("seat 2", "pro")).finish(AttemptEnd::of(Terminal::Completed));
-    request.settle(Settlement::Known { tokens: Tokens::default(), price: Price::Priced { usd: 0.0 } });
-    request.finish(End::completed());
+    request.attempt(attempt("seat 1")).finish(AttemptEnd::of(Terminal::Truncated));
+    request.settle(Settlement::Unknown);
+    let mut finished = request.finish(End::truncated());
+    let mut better = finished.lifecycle().unwrap();
+    better.settlement = known(692);
+    better.end = Some(End { http_status: Some(200), ..End::completed() }.into());
+    better.attempts[0].end = Some(AttemptEnd::of(Terminal::Completed));
+    finished.correct_at(better, UNIX_EPOCH + Duration::from_secs(1_790_000_000));
     exporter.shutdown();
-    let row = &rows(&backend, id)[0];
-    let text = |key| view::text(&row.attributes, key);
-    assert_eq!(usage(row), (Some("usage_known"), None, Some(0.0)));
-    assert_eq!(text(attr::REQUEST_MODEL), Some("none"), "not the path");
-    assert_eq!((text(attr::UPSTREAM_ACCOUNT_LABEL), text(attr::UPSTREAM_PLAN_FAMILY)), (Some("seat 2"), Some("pro")));
-    let attempts = spans_of(&backend, RecordKind::Attempt, id);
-    assert!(attempts.iter().all(|span| view::int(&span.attributes, attr::HTTP_RESPONSE_STATUS_CODE).is_none()));
-    let ids: Vec<_> = attempts.iter().map(|span| view::text(&span.attributes, attr::ATTEMPT_ID).unwrap()).collect();
-    assert!(ids[0] != ids[1] && ids.iter().all(|id| Uuid::parse_str(id).is_ok_and(|id| !id.is_nil())));
+    let failed = &rows(&backend, id)[0];
+    assert_eq!(view::text(&failed.attributes, attr::ERROR_CODE), Some("upstream_stream_error"));
+    let correction = &spans_of(&backend, RecordKind::Correction, id)[0];
+    for (key, value) in [
+        (attr::REQUEST_STATUS, "succeeded"),
+        (attr::REQUEST_OUTCOME, "good"),
+        (attr::ERROR_CODE, "none"),
+        (attr::TEXT_ERRORS, "–"),
+        (attr::RESPONSE_STATUS, "completed"),
+        (attr::TEXT_USAGE, "692 tokens · $0.25"),
+    ] {
+        assert_eq!(view::text(&correction.attributes, key), Some(value), "{key}");
+    }
+    assert_eq!(usage(correction), (Some("usage_known"), Some(692), Some(0.25)));
+    assert_eq!(correction.start_time_unix_nano, 1_790_000_000_000_000_000, "when it was learned");
+    assert_clean(&backend);
 }
 
-/// Guarantees: history is told with its own times, by every handle: admission, attempts, first output, end and rejection.
+/// Guarantees: history is told with its own times, by every handle: admission, attempts, first output, end, rejection and an answer without an
+/// upstream; what happened in no time is a span without a length.
 #[test]
 fn explicit_times() {
     let (backend, exporter) = connected();
     let at = |ms: u64| UNIX_EPOCH + Duration::from_millis(1_790_000_000_000 + ms);
-    let (first, second) = (admission(), admission());
-    let ids = [first.request_id, second.request_id];
+    let (first, second, third) = (admission(), admission(), admission());
+    let ids = [first.request_id, second.request_id, third.request_id];
     let request = exporter.admit_at(first, at(0)).dispatch();
-    request.attempt_at(attempt("seat 1"), at(10)).finish_at(AttemptEnd::of(Terminal::Completed), at(422));
+    let end = AttemptEnd { first_output_ms: Some(250), ..AttemptEnd::of(Terminal::Completed) };
+    request.attempt_at(attempt("seat 1"), at(10)).finish_at(end, at(422));
     request.settle(Settlement::Unknown);
     request.finish_at(End::completed(), at(500));
-    exporter.admit_at(second, at(7)).reject_at(codex_pooler_exporter::Rejection::new("policy_denied", 403), at(8));
+    exporter.admit_at(second, at(7)).reject_at(Rejection::new("policy_denied", 403), at(8));
+    exporter.admit_at(third, at(9)).complete_at(End::new(EndStatus::Succeeded), at(9));
     exporter.shutdown();
     let ms = |ns: u64| ns / 1_000_000 - 1_790_000_000_000;
     let times = |span: &Span| (ms(span.start_time_unix_nano), ms(span.end_time_unix_nano));
     assert_eq!(times(&rows(&backend, ids[0])[0]), (0, 500));
     assert_eq!(view::int(&rows(&backend, ids[0])[0].attributes, attr::REQUEST_LATENCY_MS), Some(412));
-    assert_eq!(times(&spans_of(&backend, RecordKind::Attempt, ids[0])[0]), (10, 422));
+    let attempt = &spans_of(&backend, RecordKind::Attempt, ids[0])[0];
+    assert_eq!(times(attempt), (10, 422));
+    assert_eq!(view::double(&attempt.attributes, attr::GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK), Some(0.25));
     assert_eq!(times(&rows(&backend, ids[1])[0]), (7, 8));
+    assert_eq!(times(&rows(&backend, ids[2])[0]), (9, 9));
+    assert_clean(&backend);
     assert!(spans_of(&backend, RecordKind::InProgress, ids[0]).is_empty(), "history sends no markers");
 }
 

@@ -1,7 +1,9 @@
 //! What the documentation tells people to type, typed: every `pooler-otel` command of the runbooks and of the configuration's README is
-//! understood by the real binary, and the lines that lead from an id to a trace find it.
+//! understood by the real binary, the lines that lead from an id to a trace find it, and the row for `curl` is a row.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
+use std::process::Command;
 
 use serde_json::Value;
 use testkit::otlp::{self, Row};
@@ -11,6 +13,7 @@ use testkit::serve::{self, Serve};
 const BINARY: &str = env!("CARGO_BIN_EXE_pooler-otel");
 const RUNBOOKS: &str = include_str!("../../dashboards/runbooks.md");
 const README: &str = include_str!("../../collector-config/README.md");
+const SENDING: &str = include_str!("../../docs/sending.md");
 const HEADING: &str = "\n## From an id in a ticket to the trace\n";
 
 /// The lines in blocks for a shell.
@@ -40,7 +43,7 @@ fn words(line: &str) -> Vec<String> {
 #[test]
 fn every_command_is_understood() {
     let commands: Vec<&str> =
-        [RUNBOOKS, README].into_iter().flat_map(lines).filter(|line| line.starts_with("pooler-otel ")).collect();
+        [RUNBOOKS, README, SENDING].into_iter().flat_map(lines).filter(|line| line.starts_with("pooler-otel ")).collect();
     assert!(commands.len() > 12, "{commands:?}");
     for command in commands {
         // Help is printed only if everything before it is understood.
@@ -88,4 +91,26 @@ fn an_id_leads_to_the_trace() {
     assert_eq!(words[0], "curl");
     let found = send::get_with(&words[1], &[], "application/json").json();
     assert!(found.to_string().contains(&id), "{found}");
+}
+
+/// Guarantees: the whole row that a sender without the exporter is shown is taken as it is, with nothing stripped, and is found by the id that is
+/// then asked for.
+#[test]
+fn the_row_for_curl_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let serve = Serve::start(BINARY, folder.path(), &[]);
+    let lines = lines(SENDING);
+    let (command, script) = lines.split_last().unwrap();
+    // The shell writes the message; `curl` need not be there.
+    let script: Vec<_> = script.iter().map(|line| if line.starts_with("curl ") { "cat <<JSON" } else { *line }).collect();
+    let written = Command::new("sh").arg("-c").arg(script.join("\n")).output().unwrap();
+    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    let url = format!("{}/v1/traces", serve.otlp_http());
+    let reply = send::post(&url, &[("content-type", "application/json")], &written.stdout);
+    assert_eq!((reply.status, reply.text().as_str()), (200, "{}"));
+    let words = [words(command), ["--url", &serve.tempo(), "--format", "json"].map(str::to_owned).to_vec()].concat();
+    let printed = serve::run(BINARY, &words[1..].iter().map(String::as_str).collect::<Vec<_>>());
+    let rows: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    assert_eq!(rows.as_array().map(Vec::len), Some(1), "{rows}");
+    assert_eq!(rows[0]["trace_id"], "0b5a2f0e6c0f4f3a9a530c7f4f2f8f11");
 }

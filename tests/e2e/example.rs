@@ -21,9 +21,9 @@ use testkit::serve::Serve;
 use testkit::tempo::{self, Found, matches};
 use testkit::{otlp, send};
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-
 const BINARY: &str = env!("CARGO_BIN_EXE_pooler-otel");
+/// The policy that the example is documented with.
+const POLICY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../exporter/examples/pooler/policy.yaml");
 const PATH: &str = "backend-api/codex/responses";
 const KEY: (&str, &str) = ("authorization", "Bearer demo");
 const PROMPT: &str = "planted-prompt-0123456";
@@ -43,9 +43,12 @@ struct System {
 }
 
 impl System {
-    fn start() -> Self {
+    /// With these arguments for the collector.
+    fn start(arguments: &[&str]) -> Self {
+        // Both tests export the same spans; the second one finds the layer there.
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer::new(app::SPAN_NAMES)));
         let folder = tempfile::tempdir().unwrap();
-        let serve = Serve::start(BINARY, folder.path(), &[]);
+        let serve = Serve::start(BINARY, folder.path(), arguments);
         let exporter = Exporter::builder().endpoint(format!("http://{}", serve.otlp_grpc())).protocol(Protocol::Grpc);
         let exporter = exporter.heartbeat(Duration::from_millis(500)).build().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -79,6 +82,12 @@ impl System {
         let groups = trace.resource_spans.into_iter().flat_map(|group| group.scope_spans);
         groups.flat_map(|scope| scope.spans).collect()
     }
+
+    /// Names of the application's own spans inside the request.
+    fn own_spans(&self, row: &Found) -> Vec<String> {
+        let spans = self.trace(row).into_iter();
+        spans.filter(|span| text(span, attr::RECORD_KIND).is_empty()).map(|span| span.name).collect()
+    }
 }
 
 fn status(status: &str) -> String {
@@ -101,8 +110,7 @@ fn text<'a>(span: &'a Span, key: &str) -> &'a str {
 /// rows of the request log's documentation; an open stream is a row in progress; a caller that is not known is none; and nothing is lost.
 #[test]
 fn the_example_fills_the_log() {
-    tracing_subscriber::registry().with(layer::new(["connect"])).init();
-    let system = System::start();
+    let system = System::start(&["--policy", POLICY]);
 
     // An open stream, which is watched while the others come and go.
     let mut open = TcpStream::connect(system.endless).unwrap();
@@ -125,8 +133,7 @@ fn the_example_fills_the_log() {
     assert_eq!(row.text(attr::RESPONSE_STATUS), "completed");
     assert_eq!((row.int(attr::REQUEST_RETRY_COUNT), row.int(attr::HTTP_RESPONSE_STATUS_CODE)), (Some(0), Some(200)));
     assert!(row.int(attr::REQUEST_LATENCY_MS).unwrap() >= 400, "twenty words take their time");
-    let connect: Vec<_> = system.trace(&row).into_iter().filter(|span| span.name == "internal").collect();
-    assert_eq!(connect.len(), 1, "the application's own span");
+    assert_eq!(system.own_spans(&row), ["connect"], "the application's own span");
 
     let reply = system.ask(r#"{"model": "gpt-5.4", "max_output_tokens": 5}"#);
     assert!(reply.text().contains("event: response.incomplete"), "{}", reply.text());
@@ -168,4 +175,20 @@ fn the_example_fills_the_log() {
     let mut scanner = Scanner::new([PROMPT]);
     scanner.folder(system.folder.path());
     scanner.assert_clean();
+}
+
+/// Guarantees: a collector whose policy does not name the application's spans calls them `internal`, counts that, and takes nothing else away.
+#[test]
+fn without_a_policy_own_spans_lose_their_names() {
+    let system = System::start(&[]);
+    assert_eq!(system.ask(r#"{"model": "gpt-5.4-mini"}"#).status, 200);
+    let row = system.row("the row", &[status("succeeded")]);
+    // Both attempts connect.
+    assert_eq!(system.own_spans(&row), ["internal", "internal"]);
+    system.exporter.shutdown();
+    let scrape = system.serve.scrape();
+    let names = [("place", "span_name"), ("reason", "pattern")];
+    assert_eq!(scrape.count("pooler_otel_stripped_fields_total", &names), 2);
+    assert_eq!(scrape.count("pooler_otel_stripped_fields_total", &[]), 2);
+    system.serve.assert_conserved();
 }

@@ -23,6 +23,8 @@ use serde::Deserialize;
 use tracing::{Instrument as _, info_span};
 use uuid::Uuid;
 
+/// Spans of its own that it exports under their names. The collector keeps them if its policy, `policy.yaml`, names them too.
+pub const SPAN_NAMES: [&str; 1] = ["connect"];
 /// The only key there is.
 const SECRET: &str = "Bearer demo";
 /// What that key may ask for.

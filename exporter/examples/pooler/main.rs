@@ -1,10 +1,10 @@
 //! A small pooler: it streams answers from a fake upstream, turns to a second account when the first one is out of quota, rejects by policy,
 //! and notices clients that go away. Every request is a row of the request log.
 //!
-//! With the collector beside it:
+//! With the collector beside it, whose policy lets the pooler's own spans keep their names (without it they are called `internal`):
 //!
 //! ```sh
-//! cargo run -- serve
+//! cargo run -- serve --policy exporter/examples/pooler/policy.yaml
 //! cargo run -p codex-pooler-exporter --example pooler        # in a second terminal
 //! ```
 //!
@@ -60,7 +60,7 @@ const ADDRESS: &str = "127.0.0.1:4000";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::registry().with(layer::new(["authenticate", "connect"])).init();
+    tracing_subscriber::registry().with(layer::new(app::SPAN_NAMES)).init();
     // Endpoint, protocol and the rest: the standard variables, `OTEL_EXPORTER_OTLP_ENDPOINT` and so on.
     let exporter = Exporter::builder().service_version(env!("CARGO_PKG_VERSION")).build()?;
 

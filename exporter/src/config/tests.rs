@@ -1,5 +1,7 @@
 //! What the environment, and settings that contradict it, come to.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::exporter::Exporter;
 
@@ -34,6 +36,17 @@ fn defaults() {
     assert_eq!(resource_of(&config, "service.name").as_deref(), Some("codex-pooler"));
     let config = resolve(Exporter::builder().protocol(Protocol::HttpProtobuf), &[]).unwrap();
     assert_eq!(config.url.as_str(), "http://localhost:4318/v1/traces");
+}
+
+/// Guarantees: a row waits 30 s for its settlement and a marker is sent every 15 s, unless the program says less; it cannot say that a row waits
+/// longer.
+#[test]
+fn rows_wait_thirty_seconds() {
+    let times =
+        |builder| resolve(builder, &[]).map(|config| (config.settlement_hold.as_secs(), config.heartbeat.as_secs())).unwrap();
+    assert_eq!(times(Exporter::builder()), (30, 15));
+    assert_eq!(times(Exporter::builder().settlement_hold(Duration::from_secs(1)).heartbeat(Duration::from_secs(5))), (1, 5));
+    assert_eq!(times(Exporter::builder().settlement_hold(Duration::from_secs(60))), (30, 15));
 }
 
 /// Guarantees: every variable counts, its form for traces before its general one, and the builder before both.
@@ -243,4 +256,21 @@ fn secrets_are_not_printed() {
     let config = resolve(builder, &[]).unwrap();
     let printed = format!("{:?} {:?}", config.headers, config.headers.0);
     assert!(printed.contains("authorization") && !printed.contains("hunter2"), "{printed}");
+}
+
+/// Guarantees: the variables that the documentation of senders lists are those that the builder's does.
+#[test]
+fn the_documentation_lists_every_variable() {
+    let named = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
+        let names = words.filter(|word| word.starts_with("OTEL_") && !word.ends_with('_'));
+        // Its form for traces is said once there, and with each variable here.
+        names.filter(|name| !name.contains("OTLP_TRACES_")).map(str::to_owned).collect()
+    };
+    let builders = include_str!("../builder.rs").lines().filter(|line| line.starts_with("/// | "));
+    let mut builders = named(&builders.collect::<Vec<_>>().join("\n"));
+    // Written there as `…_CLIENT_KEY`.
+    builders.insert("OTEL_EXPORTER_OTLP_CLIENT_KEY".to_owned());
+    assert_eq!(named(include_str!("../../../docs/sending.md")), builders);
+    assert_eq!(builders.len(), 17);
 }
