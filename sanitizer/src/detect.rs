@@ -16,6 +16,7 @@ mod tokens;
 
 use std::borrow::Cow;
 
+pub(crate) use decode::base64_value;
 pub(crate) use glance::{is_lower_uuid, surely_harmless};
 
 /// A longer text looks secret unseen, in bytes. No text of the contract comes near.

@@ -19,6 +19,7 @@ pub mod check;
 pub mod derived;
 mod detect;
 pub mod fast;
+mod json;
 mod policy;
 #[cfg(not(feature = "reference"))]
 mod reference;

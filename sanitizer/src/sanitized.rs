@@ -26,7 +26,7 @@ pub struct Sanitized<R = ExportTraceServiceRequest> {
 }
 
 /// An export request of OTLP. There is one for each signal, and no other can be added outside this crate.
-pub trait Export: prost::Message + serde::de::DeserializeOwned + Default + scrub::Scrub {
+pub trait Export: prost::Message + Default + scrub::Scrub {
     /// The signal.
     const SIGNAL: Signal;
 }
@@ -126,14 +126,10 @@ pub fn protobuf<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> 
 /// # Errors
 /// [`Refused::Json`] if any part of it cannot be parsed, [`Refused::TooManyParts`]; nothing of such a message goes on.
 pub fn json<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> Result<Sanitized<R>, Refused> {
-    // The decoder would take a list for a message whose fields come without their names.
-    if message.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Refused::Json);
-    }
-    if weight::json_is_too_heavy(message) {
-        return Err(Refused::TooManyParts);
-    }
-    serde_json::from_slice(message).map(|request| sanitize(policy, now, request)).map_err(|_| Refused::Json)
+    protobuf(policy, now, &crate::json::to_protobuf(R::SIGNAL, message)?).map_err(|refused| match refused {
+        Refused::Protobuf => Refused::Json,
+        other => other,
+    })
 }
 
 fn sanitize<R: Export>(policy: &Policy, now: SystemTime, request: R) -> Sanitized<R> {

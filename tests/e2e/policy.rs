@@ -4,7 +4,13 @@
 
 use std::path::Path;
 
+use contract::{AttemptStatus, attr};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use testkit::backend::{Answer, Backend, Script};
+use testkit::corpus::message::planted;
+use testkit::corpus::{Case, CaseSignal, Expect, Parts, Place};
+use testkit::leaks::Scanner;
 use testkit::otlp::{self, Row, attribute};
 use testkit::send;
 use testkit::serve::{self, Serve};
@@ -184,18 +190,121 @@ fn a_hang_up_ends_what_has_no_file() {
     assert!(serve.ended().success());
 }
 
-/// Guarantees: a hidden Pool's rows are there, and say `hidden` for its slug and name, in the log as in the metrics.
+/// A Pool and an account that are hidden, by everything that says which they are.
+const HIDDEN_POOL: [&str; 3] = ["veiled-agents", "Veiled agents", "5b0a7f3c-9f6e-4d8a-8f1e-0a1b2c3d4e5f"];
+const HIDDEN_ACCOUNT: [&str; 3] =
+    ["Obscured seat 9", "7c1d2e3f-4a5b-4c6d-8e7f-9a8b7c6d5e4f", "0d1e2f3a-4b5c-4d6e-8f7a-8b9c0d1e2f3a"];
+
+/// A span whose Pool and account are hidden.
+fn veiled(mut span: Span) -> Span {
+    let [slug, name, pool_id] = HIDDEN_POOL;
+    let [label, account_id, assignment_id] = HIDDEN_ACCOUNT;
+    for (key, value) in [
+        (attr::POOL_SLUG, slug),
+        (attr::POOL_NAME, name),
+        (attr::POOL_ID, pool_id),
+        (attr::UPSTREAM_ACCOUNT_LABEL, label),
+        (attr::UPSTREAM_ACCOUNT_ID, account_id),
+        (attr::UPSTREAM_ASSIGNMENT_ID, assignment_id),
+    ] {
+        span.attributes.retain(|attribute| attribute.key != key);
+        span.attributes.push(attribute(key, value));
+    }
+    span
+}
+
+/// A log record or a data point that is legal, with this value.
+fn record(signal: CaseSignal, key: &str, value: &str) -> Vec<u8> {
+    let case = Case {
+        id: "hidden".to_owned(),
+        why: String::new(),
+        signal,
+        place: Place::Attribute,
+        key: Some(key.to_owned()),
+        value: Parts::Whole(value.to_owned()),
+        expect: Expect::Strip,
+        becomes: None,
+    };
+    planted(&case, 7).protobuf
+}
+
+/// Guarantees: a hidden Pool's and a hidden account's rows are there and say `hidden`, and nothing that names either is in any file, answer,
+/// metric, forwarded message or line of output: not from rows, their composed texts, attempts, markers or corrections, not from events and metrics
+/// either. Others stay as they are.
 #[test]
-fn a_hidden_pool_is_not_shown() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("policy.yaml");
-    std::fs::write(&path, "hide:\n  pools: [core-agents]\n").unwrap();
-    let serve = Serve::start(BINARY, &folder.path().join("data"), &["--policy", path.to_str().unwrap()]);
-    send::grpc(&serve.otlp_grpc(), otlp::request(vec![Row::numbered(1).span()]), false).unwrap();
+fn what_is_hidden_is_nowhere() {
+    let (folder, policies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = policies.path().join("policy.yaml");
+    std::fs::write(&path, format!("hide:\n  pools: [{}]\n  accounts: [{}]\n", HIDDEN_POOL[0], HIDDEN_ACCOUNT[1])).unwrap();
+    let backend = Backend::http(Script::always(Answer::Accept));
+    let url = backend.url();
+    let policy = path.to_str().unwrap();
+    let forward = ["--forward-protocol", "http/protobuf", "--forward-endpoint", &url];
+    let arguments = [&["--policy", policy, "--log-level", "debug"], &forward[..]].concat();
+    let mut serve = Serve::start(BINARY, folder.path(), &arguments);
+
+    let hidden = |number: u32| {
+        let (name, account) = (HIDDEN_POOL[1].to_owned(), HIDDEN_ACCOUNT[0].to_owned());
+        Row { pool_name: name, account, ..Row::numbered(number) }
+    };
+    let (row, open, seen) = (hidden(1), hidden(2), Row::numbered(3));
+    let mut seen_span = seen.span();
+    seen_span.attributes.push(attribute(attr::UPSTREAM_ACCOUNT_ID, "63918144-2107-4e99-9119-c5edfe6f6b9b"));
+    let text = format!("{} · {}", HIDDEN_ACCOUNT[0], HIDDEN_POOL[1]);
+    let correction = row.correction(1, vec![attribute(attr::TEXT_ACCOUNT, text)]);
+    // The second says no more than a name: whose it is cannot be known, so that it is hidden as well.
+    let half = row.correction(2, vec![attribute(attr::UPSTREAM_ACCOUNT_LABEL, HIDDEN_ACCOUNT[0])]);
+    let attempt = row.attempt(1, AttemptStatus::Succeeded);
+    let spans = [row.span(), attempt, open.marker(0), correction].map(veiled);
+    let spans = spans.into_iter().chain([half, seen_span]).collect();
+    send::grpc(&serve.otlp_grpc(), otlp::request(spans), false).unwrap();
+    for (path, signal, key, value) in [
+        ("logs", CaseSignal::Logs, attr::UPSTREAM_ACCOUNT_LABEL, HIDDEN_ACCOUNT[0]),
+        ("metrics", CaseSignal::Metrics, attr::POOL_SLUG, HIDDEN_POOL[0]),
+    ] {
+        let reply = send::post(
+            &format!("{}/v1/{path}", serve.otlp_http()),
+            &[("content-type", send::PROTOBUF)],
+            &record(signal, key, value),
+        );
+        assert_eq!(reply.status, 200);
+    }
+    serve.assert_conserved();
+
     let rows = tempo::rows(&serve.tempo(), &[]);
-    assert_eq!(rows.len(), 1);
-    assert_eq!(rows[0].text(contract::attr::POOL_SLUG), "hidden");
+    let [shown, veiled] = [&seen, &row].map(|row| rows.iter().find(|found| found.trace_id == row.trace_id_text()).unwrap());
+    for key in [attr::POOL_SLUG, attr::POOL_NAME, attr::UPSTREAM_ACCOUNT_LABEL] {
+        assert_eq!(veiled.text(key), "hidden", "{key}");
+    }
+    assert_eq!(shown.text(attr::TEXT_ACCOUNT), "Aurora seat 1 · Core agents");
+    assert_eq!(shown.text(attr::POOL_SLUG), "core-agents");
+
+    let mut scanner = Scanner::new(HIDDEN_POOL.iter().chain(&HIDDEN_ACCOUNT));
+    for path in [
+        format!("/api/traces/{}", row.trace_id_text()),
+        format!("/api/v2/traces/{}", row.trace_id_text()),
+        "/api/v2/search/tag/span.codex_pooler.pool.slug/values".to_owned(),
+        "/api/v2/search/tag/span.codex_pooler.pool.name/values".to_owned(),
+        "/api/v2/search/tag/span.codex_pooler.upstream.account.label/values".to_owned(),
+    ] {
+        let answer = send::get(&format!("{}{path}", serve.tempo()));
+        assert_eq!(answer.status, 200, "{path}");
+        scanner.bytes(&path, &answer.everything());
+    }
     let scrape = send::get(&format!("{}/metrics", serve.metrics())).text();
-    assert_eq!(rows[0].text(contract::attr::POOL_NAME), "hidden");
-    assert!(!scrape.contains("core-agents") && !scrape.contains("Core agents"), "{scrape}");
+    assert!(scrape.contains(r#"pool="hidden""#) && scrape.contains(r#"pool="core-agents""#), "{scrape}");
+    scanner.bytes("/metrics", scrape.as_bytes());
+    for format in ["table", "json", "csv"] {
+        let printed = serve::run(BINARY, &["requests", "--url", &serve.tempo(), "--format", format]);
+        assert!(printed.status.success() && self::text(&printed.stdout).contains("Aurora seat 1"), "{format}");
+        scanner.bytes("requests", &printed.stdout);
+    }
+    scanner.folder(folder.path());
+    assert!(serve.terminate().success());
+    scanner.folder(folder.path());
+    assert!(backend.recorded().len() >= 3, "traces, logs and metrics");
+    backend.recorded().iter().for_each(|request| scanner.bytes("forwarded", &request.everything()));
+    scanner.bytes("standard output", serve.stdout().as_bytes());
+    scanner.bytes("standard error", serve.stderr().as_bytes());
+    scanner.assert_clean();
 }

@@ -181,7 +181,7 @@ fn entity(text: &[u8]) -> Option<(Vec<u8>, usize)> {
 
 /// The value of a digit of base64 or base64url.
 #[inline]
-pub(super) fn base64_value(byte: u8) -> Option<u8> {
+pub(crate) fn base64_value(byte: u8) -> Option<u8> {
     match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
         b'a'..=b'z' => Some(byte - b'a' + 26),
