@@ -2,6 +2,7 @@
 //! the system, and fails, never skips, where that is not possible.
 
 mod grafana;
+mod queries;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ use crate::structure::Metadata;
 /// A suite's name, and what it runs.
 type Suite = (&'static str, fn(&Path) -> Result<()>);
 
-const SUITES: &[Suite] = &[("rules", rules), ("grafana", grafana::run), ("python", python)];
+const SUITES: &[Suite] = &[("rules", rules), ("grafana", grafana::run), ("queries", queries::run), ("python", python)];
 
 /// Runs the named suites, or all.
 pub fn run(root: &Path, names: &[&str]) -> Result<()> {
@@ -34,7 +35,7 @@ pub fn run(root: &Path, names: &[&str]) -> Result<()> {
 
 /// Prometheus's own tool reads the configuration and the rules, and runs the rules' tests.
 fn rules(root: &Path) -> Result<()> {
-    let promtool = promtool(root)?;
+    let promtool = prometheus(root, "promtool")?;
     let run = |arguments: &[&str]| {
         succeed(Command::new(&promtool).args(arguments).current_dir(root), "fix the file that promtool names")
     };
@@ -50,12 +51,12 @@ fn rules(root: &Path) -> Result<()> {
     succeed(Command::new(&promtool).args(["test", "rules"]).args(tests).current_dir(root), "the rules or their tests are wrong")
 }
 
-/// promtool from Debian's package `prometheus`, unpacked, not installed.
-fn promtool(root: &Path) -> Result<PathBuf> {
+/// A program of Debian's package `prometheus`, unpacked, not installed.
+fn prometheus(root: &Path, program: &str) -> Result<PathBuf> {
     let folder = folder(root)?.join("prometheus");
-    let promtool = folder.join("usr/bin/promtool");
-    if promtool.is_file() {
-        return Ok(promtool);
+    let program = folder.join("usr/bin").join(program);
+    if program.is_file() {
+        return Ok(program);
     }
     // A package from an earlier, broken run must not be in the way.
     if folder.exists() {
@@ -78,8 +79,8 @@ fn promtool(root: &Path) -> Result<PathBuf> {
         .find(|path| path.extension().is_some_and(|e| e == "deb"))
         .context("apt-get downloaded no package")?;
     succeed(Command::new("dpkg-deb").arg("-x").arg(package).arg(&folder), "dpkg-deb has to work on this machine")?;
-    ensure!(promtool.is_file(), "Debian's package prometheus has no promtool any more");
-    Ok(promtool)
+    ensure!(program.is_file(), "Debian's package prometheus has no {} any more", program.display());
+    Ok(program)
 }
 
 /// OpenTelemetry's SDK for Python and curl send to the real binary.
