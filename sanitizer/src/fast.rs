@@ -26,7 +26,6 @@ mod tally;
 mod tests;
 
 use std::ops::Range;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use contract::{Place, StripReason, attr};
@@ -61,16 +60,16 @@ pub enum Fast {
     Slow,
 }
 
-/// Sanitizes an `ExportTraceServiceRequest` in protobuf that arrives `now`, by this policy.
+/// Sanitizes an `ExportTraceServiceRequest` in protobuf, by this policy; its records can be from these times.
 ///
 /// # Errors
 /// [`Refused::Protobuf`] if any part of it cannot be parsed. When the answer is [`Fast::Slow`], it may still turn out to be so.
-pub fn traces(policy: &Policy, now: SystemTime, message: &Bytes) -> Result<Fast, Refused> {
+pub fn traces(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
     let mut walk = Walk {
         message,
         policy,
         tables: policy.tables(),
-        times: Times::until(now),
+        times,
         splice: Splice::new(message),
         tally: Tally::default(),
         attributes: Vec::new(),

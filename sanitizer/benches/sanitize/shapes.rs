@@ -81,7 +81,7 @@ impl Shape {
         let dirty = kind.is_dirty(number);
         let start = (ADMITTED_MS + number) * NS_PER_MS;
         let mut span = Span {
-            trace_id: id(number).into_bytes()[..16].to_vec(),
+            trace_id: digits(&id(number)),
             span_id: number.wrapping_add(1).to_be_bytes().to_vec(),
             flags: 1,
             name: format!("POST {}", pick(Route::TEXTS, number)),
@@ -93,6 +93,7 @@ impl Shape {
         match self {
             Self::Tiny => {
                 "internal".clone_into(&mut span.name);
+                span.kind = 1;
                 let other = if dirty { "thread.pool.queue_len" } else { attr::HTTP_REQUEST_METHOD };
                 span.attributes = vec![int(attr::HTTP_RESPONSE_STATUS_CODE, 200 + number % 300)];
                 span.attributes.push(if dirty { int(other, number) } else { text(other, pick(&["POST", "GET"], number)) });
@@ -274,6 +275,12 @@ fn pick<T: Copy>(from: &[T], number: u64) -> T {
 fn id(number: u64) -> String {
     let (a, b) = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15), (number ^ 0x5555).wrapping_mul(0xbf58_476d_1ce4_e5b9));
     format!("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", a >> 32, a >> 16 & 0xffff, a & 0xfff, b >> 52, b & 0xffff_ffff_ffff)
+}
+
+/// The bytes of an id: a row is the root of the trace that has its id.
+fn digits(id: &str) -> Vec<u8> {
+    let id = u128::from_str_radix(&id.replace('-', ""), 16);
+    id.map(|id| id.to_be_bytes().to_vec()).unwrap_or_default()
 }
 
 pub fn text(key: &str, text: &str) -> KeyValue {

@@ -44,7 +44,7 @@ fn sanitized_by(policy: &Policy, message: &[u8]) -> Option<(ExportTraceServiceRe
 }
 
 fn traces(message: &Bytes) -> Result<Fast, Refused> {
-    super::traces(&Policy::contract(), now(), message)
+    super::traces(&Policy::contract(), Times::until(now()), message)
 }
 
 /// What the fast sanitizer said, for those that want to count.
@@ -64,7 +64,7 @@ fn compare(message: &[u8]) -> Result<Said, TestCaseError> {
 fn compare_by(policy: &Policy, message: &[u8]) -> Result<Said, TestCaseError> {
     let input = Bytes::copy_from_slice(message);
     let expected = sanitized_by(policy, message);
-    let (said, output, report) = match super::traces(policy, now(), &input) {
+    let (said, output, report) = match super::traces(policy, Times::until(now()), &input) {
         Err(_) => {
             prop_assert!(expected.is_none(), "refused what the reference accepts");
             return Ok(Said::Refused);
@@ -83,7 +83,7 @@ fn compare_by(policy: &Policy, message: &[u8]) -> Result<Said, TestCaseError> {
     // No byte is in it that means nothing.
     let plain = plain::without_zeros(&output, &otlp::export_trace_service_request::MESSAGE);
     prop_assert_eq!(plain.len(), request.encoded_len());
-    match super::traces(policy, now(), &output) {
+    match super::traces(policy, Times::until(now()), &output) {
         Ok(Fast::Clean(again)) => {
             prop_assert!(again.stripped_total() == 0 && again.dropped_total() == 0);
         }
