@@ -131,8 +131,10 @@ const ENGINES: &[Engine] = &[
         })
     }),
     ("fast", |case, planted| {
-        let message = planted.protobuf.clone().into();
-        match (signal(case) == Signal::Traces).then(|| fast::traces(&Policy::contract(), Times::until(SystemTime::now()), &message).unwrap())? {
+        let message = &planted.protobuf;
+        match (signal(case) == Signal::Traces)
+            .then(|| fast::traces(&Policy::contract(), Times::until(SystemTime::now()), message).unwrap())?
+        {
             Fast::Clean(_) => Some(Output::decoded(Signal::Traces, planted.protobuf.clone())),
             Fast::Rewritten(bytes, _) => Some(Output::decoded(Signal::Traces, bytes.to_vec())),
             Fast::Slow => None,
