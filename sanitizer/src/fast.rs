@@ -17,6 +17,7 @@
 
 mod attributes;
 mod automaton;
+mod logs;
 mod recent;
 mod secret;
 mod span;
@@ -65,11 +66,24 @@ pub enum Fast {
 /// # Errors
 /// [`Refused::Protobuf`] if any part of it cannot be parsed. When the answer is [`Fast::Slow`], it may still turn out to be so.
 pub fn traces(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
+    walk(policy, times, message, Walk::span)
+}
+
+/// Sanitizes an `ExportLogsServiceRequest`, in the same way.
+///
+/// # Errors
+/// The same.
+pub fn logs(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
+    walk(policy, times, message, Walk::log_record)
+}
+
+fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: JudgeRecord<'a>) -> Result<Fast, Refused> {
     let mut walk = Walk {
         message,
         policy,
         tables: policy.tables(),
         times,
+        judge_record,
         splice: Splice::new(message),
         tally: Tally::default(),
         attributes: Vec::new(),
@@ -90,6 +104,9 @@ pub fn traces(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Ref
     }
     Ok(Fast::Rewritten(walk.splice.finish().into(), report))
 }
+
+/// Judges a record of one signal: whether it stays.
+type JudgeRecord<'a> = fn(&mut Walk<'a>, Part<'a>) -> Result<bool, Stop>;
 
 /// Why the walk ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,12 +167,13 @@ impl Once {
     }
 }
 
-/// One message on its way.
+/// One message on its way. The groups around records have the same fields in every signal.
 struct Walk<'a> {
     message: &'a [u8],
     policy: &'a Policy,
     tables: &'a Tables,
     times: Times,
+    judge_record: JudgeRecord<'a>,
     splice: Splice<'a>,
     tally: Tally,
     /// The attributes of the record at hand, and what else has to be judged in it. Kept for their memory alone.
@@ -181,7 +199,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Whether a span is left: an empty group says nothing.
+    /// Whether a record is left: an empty group says nothing.
     fn resource_spans(&mut self, part: Part<'a>) -> Result<bool, Stop> {
         let frame = self.splice.open(part.range());
         let (mut once, mut any) = (Once::default(), false);
@@ -224,7 +242,7 @@ impl<'a> Walk<'a> {
                     true
                 }
                 scope_spans::SPANS => {
-                    let keep = self.span(part.inner(&field)?)?;
+                    let keep = (self.judge_record)(self, part.inner(&field)?)?;
                     any |= keep;
                     keep
                 }

@@ -101,7 +101,8 @@ impl Shape {
             Self::Medium => {
                 span.attributes = medium(number);
                 if dirty {
-                    for (at, attribute) in span.attributes.iter_mut().enumerate().skip(1).step_by(2) {
+                    // Not those without which the span would go, nor those that others follow from.
+                    for (at, attribute) in span.attributes.iter_mut().enumerate().take(10).skip(2) {
                         attribute.key = format!("app.internal.debug.field_{at:02}");
                     }
                 }
