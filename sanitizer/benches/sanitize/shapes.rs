@@ -138,10 +138,10 @@ impl Shape {
     }
 }
 
-/// Whether this attribute is one that a hostile span uses: a text, but not the one that says which attributes may be there.
+/// Whether this attribute is one that a hostile span uses: a text, but not those without which the span would go.
 fn is_hostile(attribute: &KeyValue) -> bool {
     let is_text = matches!(attribute.value.as_ref().and_then(|v| v.value.as_ref()), Some(Value::StringValue(_)));
-    is_text && attribute.key != attr::RECORD_KIND
+    is_text && ![attr::RECORD_KIND, attr::REQUEST_ID].contains(&attribute.key.as_str())
 }
 
 /// A message of these spans.
