@@ -40,7 +40,7 @@ use self::recent::Recent;
 use self::span::Other;
 pub(crate) use self::tables::Tables;
 use self::tally::Tally;
-use crate::check::{Value, check};
+use crate::check::{Value, by_rule};
 use crate::derived::Inputs;
 use crate::times::Times;
 use crate::{Policy, Refused, Report};
@@ -393,7 +393,7 @@ impl<'a> Walk<'a> {
             key.is_some_and(|key| key.surely_passes(version.as_bytes()))
         };
         let version_passes =
-            ours && (surely_passes() || version_rule.is_some_and(|rule| check(rule, Value::Text(version)).is_ok()));
+            ours && (surely_passes() || version_rule.is_some_and(|rule| by_rule(rule, Value::Text(version)).is_ok()));
         for (text, passes) in [(&mut name, ours), (&mut version, version_passes)] {
             if !text.is_empty() && !passes {
                 self.tally.strip(Place::Scope, StripReason::NotAllowed);

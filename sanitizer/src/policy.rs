@@ -290,7 +290,7 @@ impl KeyRule {
     pub(crate) fn check(&self, value: Value<'_>) -> Result<(), StripReason> {
         match &self.origin {
             Origin::Contract(attribute, tightening) => {
-                check::check(attribute, value)?;
+                check::by_rule(attribute, value)?;
                 match tightening {
                     None => Ok(()),
                     // What stands in for a value always passes, so that sanitizing twice equals once.

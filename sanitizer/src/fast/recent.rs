@@ -34,9 +34,15 @@ impl<'a> Recent<'a> {
         }
         let allowed = judge()?;
         if allowed {
-            self.0[slot(number, text)] = (number, text);
+            self.remember(number, text);
         }
         Ok(allowed)
+    }
+
+    /// This text under this key is allowed.
+    #[inline]
+    pub(super) fn remember(&mut self, number: u8, text: &'a [u8]) {
+        self.0[slot(number, text)] = (number, text);
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use contract::{Fallback, Place, Record, RecordKind, Rule, StripReason, attr, generated};
+use contract::{Attribute, Fallback, Place, Record, RecordKind, Rule, StripReason, attr, generated};
 use wire::otlp::key_value;
 use wire::write;
 
@@ -162,6 +162,12 @@ impl Tables {
     #[inline]
     pub(super) fn key(&self, number: u8) -> Option<&Key> {
         self.keys.get(usize::from(number))
+    }
+
+    /// Whether a text surely passes this rule of the contract. By identity, so that no other rule under the same key is taken for it.
+    pub(crate) fn surely_pass(&self, attribute: &Attribute, text: &[u8]) -> bool {
+        let key = self.number(attribute.key.as_bytes()).and_then(|number| self.key(number));
+        key.is_some_and(|key| key.rule.plain().is_some_and(|rule| std::ptr::eq(rule, attribute)) && key.surely_passes(text))
     }
 
     /// What an event of this name may carry, if there is one.

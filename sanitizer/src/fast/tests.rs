@@ -133,7 +133,7 @@ fn never_wider(policy: &Policy, request: &ExportTraceServiceRequest) -> Result<(
             }
             _ => return Err(TestCaseError::fail("a value of no type that rules know")),
         };
-        prop_assert_eq!(check::check(rule, value), Ok(()), "{}", attribute.key);
+        prop_assert_eq!(check::by_rule(rule, value), Ok(()), "{}", attribute.key);
     }
     Ok(())
 }
