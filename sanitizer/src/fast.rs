@@ -17,6 +17,7 @@
 
 mod attributes;
 mod automaton;
+mod logs;
 mod recent;
 mod secret;
 mod span;
@@ -26,7 +27,6 @@ mod tally;
 mod tests;
 
 use std::ops::Range;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use contract::{Place, StripReason, attr};
@@ -40,7 +40,7 @@ use self::recent::Recent;
 use self::span::Other;
 pub(crate) use self::tables::Tables;
 use self::tally::Tally;
-use crate::check::{Value, check};
+use crate::check::{Value, by_rule};
 use crate::derived::Inputs;
 use crate::times::Times;
 use crate::{Policy, Refused, Report};
@@ -61,16 +61,29 @@ pub enum Fast {
     Slow,
 }
 
-/// Sanitizes an `ExportTraceServiceRequest` in protobuf that arrives `now`, by this policy.
+/// Sanitizes an `ExportTraceServiceRequest` in protobuf, by this policy; its records can be from these times.
 ///
 /// # Errors
 /// [`Refused::Protobuf`] if any part of it cannot be parsed. When the answer is [`Fast::Slow`], it may still turn out to be so.
-pub fn traces(policy: &Policy, now: SystemTime, message: &Bytes) -> Result<Fast, Refused> {
+pub fn traces(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
+    walk(policy, times, message, Walk::span)
+}
+
+/// Sanitizes an `ExportLogsServiceRequest`, in the same way.
+///
+/// # Errors
+/// The same.
+pub fn logs(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
+    walk(policy, times, message, Walk::log_record)
+}
+
+fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: JudgeRecord<'a>) -> Result<Fast, Refused> {
     let mut walk = Walk {
         message,
         policy,
         tables: policy.tables(),
-        times: Times::until(now),
+        times,
+        judge_record,
         splice: Splice::new(message),
         tally: Tally::default(),
         attributes: Vec::new(),
@@ -91,6 +104,9 @@ pub fn traces(policy: &Policy, now: SystemTime, message: &Bytes) -> Result<Fast,
     }
     Ok(Fast::Rewritten(walk.splice.finish().into(), report))
 }
+
+/// Judges a record of one signal: whether it stays.
+type JudgeRecord<'a> = fn(&mut Walk<'a>, Part<'a>) -> Result<bool, Stop>;
 
 /// Why the walk ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,12 +167,13 @@ impl Once {
     }
 }
 
-/// One message on its way.
+/// One message on its way. The groups around records have the same fields in every signal.
 struct Walk<'a> {
     message: &'a [u8],
     policy: &'a Policy,
     tables: &'a Tables,
     times: Times,
+    judge_record: JudgeRecord<'a>,
     splice: Splice<'a>,
     tally: Tally,
     /// The attributes of the record at hand, and what else has to be judged in it. Kept for their memory alone.
@@ -182,7 +199,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Whether a span is left: an empty group says nothing.
+    /// Whether a record is left: an empty group says nothing.
     fn resource_spans(&mut self, part: Part<'a>) -> Result<bool, Stop> {
         let frame = self.splice.open(part.range());
         let (mut once, mut any) = (Once::default(), false);
@@ -225,7 +242,7 @@ impl<'a> Walk<'a> {
                     true
                 }
                 scope_spans::SPANS => {
-                    let keep = self.span(part.inner(&field)?)?;
+                    let keep = (self.judge_record)(self, part.inner(&field)?)?;
                     any |= keep;
                     keep
                 }
@@ -376,7 +393,7 @@ impl<'a> Walk<'a> {
             key.is_some_and(|key| key.surely_passes(version.as_bytes()))
         };
         let version_passes =
-            ours && (surely_passes() || version_rule.is_some_and(|rule| check(rule, Value::Text(version)).is_ok()));
+            ours && (surely_passes() || version_rule.is_some_and(|rule| by_rule(rule, Value::Text(version)).is_ok()));
         for (text, passes) in [(&mut name, ours), (&mut version, version_passes)] {
             if !text.is_empty() && !passes {
                 self.tally.strip(Place::Scope, StripReason::NotAllowed);

@@ -1,7 +1,7 @@
 //! Lets through what the contract allows, and nothing else.
 //!
-//! A message is decoded, a new one is built from what the typed allowlist lets through, and that is encoded. What cannot be parsed is
-//! refused as a whole, with constant text. Only this crate can make a [`Sanitized`] value, and only `Sanitized` values are stored,
+//! A message is held against the typed allowlist as it stands in its bytes ([`fast`]); one that is unlike what any SDK sends is decoded, and a new one is
+//! built from what is allowed. What cannot be parsed is refused as a whole, with constant text. Only this crate can make a [`Sanitized`] value, and only `Sanitized` values are stored,
 //! forwarded or counted.
 //!
 //! ```
@@ -37,5 +37,5 @@ pub use detect::looks_secret;
 pub use policy::PolicyError;
 pub use policy::{MAX_ADDED_ATTRIBUTES, Policy, Summary};
 pub use report::{Report, Stripped};
-pub use sanitized::{Export, Refused, Sanitized, json, protobuf};
+pub use sanitized::{Export, Refused, Sanitized, json, protobuf, protobuf_bytes};
 pub use weight::{decoded_json_bytes, decoded_protobuf_bytes};

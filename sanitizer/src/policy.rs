@@ -152,6 +152,11 @@ impl Policy {
         policy
     }
 
+    /// Builds what is otherwise built at the first message, in some 50 ms of an optimised build.
+    pub fn prepare(&self) {
+        self.tables();
+    }
+
     /// What it changes, in numbers.
     #[must_use]
     pub fn summary(&self) -> Summary {
@@ -285,7 +290,7 @@ impl KeyRule {
     pub(crate) fn check(&self, value: Value<'_>) -> Result<(), StripReason> {
         match &self.origin {
             Origin::Contract(attribute, tightening) => {
-                check::check(attribute, value)?;
+                check::by_rule(attribute, value)?;
                 match tightening {
                     None => Ok(()),
                     // What stands in for a value always passes, so that sanitizing twice equals once.

@@ -1,5 +1,6 @@
 //! The proof type, and the two doors that lead to it.
 
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::{resource::v1::Resource, trace::v1::Span};
 
+use crate::fast::{self, Fast};
 use crate::times::Times;
 use crate::{Policy, Report, reference, weight};
 
@@ -18,9 +20,11 @@ use crate::{Policy, Report, reference, weight};
 /// let forged: sanitizer::Sanitized =
 ///     sanitizer::Sanitized { request: Default::default(), encoded: Default::default(), report: Default::default() };
 /// ```
+///
+/// It holds the message's bytes; decoded it is when someone asks for that, once for all clones.
 #[derive(Clone, Debug)]
 pub struct Sanitized<R = ExportTraceServiceRequest> {
-    request: R,
+    request: Arc<OnceLock<R>>,
     encoded: Bytes,
     report: Report,
 }
@@ -46,26 +50,43 @@ impl Export for ExportMetricsServiceRequest {
 /// Out of reach for other crates, so that they cannot say of a message that it is sanitized.
 mod scrub {
     use super::{
-        ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTraceServiceRequest, Policy, Report, Times, reference,
+        ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTraceServiceRequest, Fast, Policy, Refused, Report, Times,
+        fast, reference,
     };
 
     pub trait Scrub: Sized {
+        /// The way that most messages take.
+        fn scrub_bytes(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused>;
+
+        /// The way of unusual ones.
         fn scrub(self, policy: &Policy, times: Times) -> (Self, Report);
     }
 
     impl Scrub for ExportTraceServiceRequest {
+        fn scrub_bytes(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
+            fast::traces(policy, times, message)
+        }
+
         fn scrub(self, policy: &Policy, times: Times) -> (Self, Report) {
             reference::traces(policy, times, self)
         }
     }
 
     impl Scrub for ExportLogsServiceRequest {
+        fn scrub_bytes(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
+            fast::logs(policy, times, message)
+        }
+
         fn scrub(self, policy: &Policy, times: Times) -> (Self, Report) {
             reference::logs(policy, times, self)
         }
     }
 
     impl Scrub for ExportMetricsServiceRequest {
+        fn scrub_bytes(_: &Policy, _: Times, _: &[u8]) -> Result<Fast, Refused> {
+            Ok(Fast::Slow)
+        }
+
         fn scrub(self, policy: &Policy, times: Times) -> (Self, Report) {
             reference::metrics(policy, times, self)
         }
@@ -86,10 +107,20 @@ impl<R> Sanitized<R> {
     }
 }
 
+impl<R: Export> Sanitized<R> {
+    /// The message, decoded at the first call.
+    #[must_use]
+    pub fn request(&self) -> &R {
+        // What the sanitizer lets through can be decoded: the reference encoded it, or the fast path, which property tests and fuzzing hold against
+        // the decoder, walked all of it.
+        self.request.get_or_init(|| R::decode(self.encoded.clone()).unwrap_or_default())
+    }
+}
+
 impl Sanitized {
     /// The spans, each with its resource.
     pub fn spans(&self) -> impl Iterator<Item = (Option<&Resource>, &Span)> {
-        self.request
+        self.request()
             .resource_spans
             .iter()
             .flat_map(|group| group.scope_spans.iter().flat_map(|scope| &scope.spans).map(|span| (group.resource.as_ref(), span)))
@@ -110,29 +141,47 @@ pub enum Refused {
     TooManyParts,
 }
 
-/// Sanitizes an export request in protobuf that arrives `now`, by this policy. The result follows from the three and from nothing else.
+/// Sanitizes an export request in protobuf that arrives `now`, by this policy. The result follows from the three and from nothing else. A message
+/// in which nothing has to change is not copied.
 ///
 /// # Errors
 /// [`Refused::Protobuf`] if any part of it cannot be parsed, [`Refused::TooManyParts`]; nothing of such a message goes on.
-pub fn protobuf<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> Result<Sanitized<R>, Refused> {
+pub fn protobuf_bytes<R: Export>(policy: &Policy, now: SystemTime, message: &Bytes) -> Result<Sanitized<R>, Refused> {
     if weight::protobuf_is_too_heavy(message) {
         return Err(Refused::TooManyParts);
     }
-    R::decode(message).map(|request| sanitize(policy, now, request)).map_err(|_| Refused::Protobuf)
+    sanitize(policy, now, message)
 }
 
-/// Sanitizes an export request in OTLP's JSON form that arrives `now`, by this policy.
+/// The same for bytes that are only lent.
+///
+/// # Errors
+/// The same.
+pub fn protobuf<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> Result<Sanitized<R>, Refused> {
+    protobuf_bytes(policy, now, &Bytes::copy_from_slice(message))
+}
+
+/// Sanitizes an export request in OTLP's JSON form that arrives `now`, by this policy. It is put into protobuf first, and treated as that.
 ///
 /// # Errors
 /// [`Refused::Json`] if any part of it cannot be parsed, [`Refused::TooManyParts`]; nothing of such a message goes on.
 pub fn json<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> Result<Sanitized<R>, Refused> {
-    protobuf(policy, now, &crate::json::to_protobuf(R::SIGNAL, message)?).map_err(|refused| match refused {
+    protobuf_bytes(policy, now, &crate::json::to_protobuf(R::SIGNAL, message)?.into()).map_err(|refused| match refused {
         Refused::Protobuf => Refused::Json,
         other => other,
     })
 }
 
-fn sanitize<R: Export>(policy: &Policy, now: SystemTime, request: R) -> Sanitized<R> {
-    let (request, report) = request.scrub(policy, Times::until(now));
-    Sanitized { encoded: request.encode_to_vec().into(), request, report }
+/// By the fast path, or else by the reference.
+fn sanitize<R: Export>(policy: &Policy, now: SystemTime, message: &Bytes) -> Result<Sanitized<R>, Refused> {
+    let times = Times::until(now);
+    let (encoded, report) = match R::scrub_bytes(policy, times, message)? {
+        Fast::Clean(report) => (message.clone(), report),
+        Fast::Rewritten(output, report) => (output, report),
+        Fast::Slow => {
+            let (request, report) = R::decode(message.clone()).map_err(|_| Refused::Protobuf)?.scrub(policy, times);
+            return Ok(Sanitized { encoded: request.encode_to_vec().into(), request: Arc::new(request.into()), report });
+        }
+    };
+    Ok(Sanitized { request: Arc::default(), encoded, report })
 }

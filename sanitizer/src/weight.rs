@@ -5,6 +5,8 @@ use wire::{Fields, Value};
 
 /// Parts that a message may have: thirty thousand spans with sixteen attributes each, which is fifty times what an SDK sends at once.
 pub(crate) const MAX_PARTS: usize = 2_000_000;
+/// A tag and a length.
+const MIN_PART_BYTES: usize = 2;
 /// How deep parts are looked for. Deeper ones are counted by the bytes that they need.
 const MAX_DEPTH: usize = 10;
 
@@ -25,7 +27,8 @@ struct Weight {
 /// Whether a message in protobuf has too many parts. Texts are counted as if they could be messages: a text that happens to be one counts for
 /// more than it is, never for less.
 pub(crate) fn protobuf_is_too_heavy(message: &[u8]) -> bool {
-    protobuf(message).parts > MAX_PARTS
+    // A part is two bytes at least, so most messages need not be looked at.
+    message.len() / MIN_PART_BYTES > MAX_PARTS && protobuf(message).parts > MAX_PARTS
 }
 
 /// About how much memory a message in protobuf takes when it is decoded, in bytes, besides its own bytes. Of one with too many parts, which is refused,
@@ -61,8 +64,8 @@ fn count(message: &[u8], depth: usize, weight: &mut Weight) {
             if depth < MAX_DEPTH {
                 count(inner, depth + 1, weight);
             } else {
-                weight.parts += inner.len() / 2;
-                weight.bytes += inner.len() / 2 * DEEP_BYTES;
+                weight.parts += inner.len() / MIN_PART_BYTES;
+                weight.bytes += inner.len() / MIN_PART_BYTES * DEEP_BYTES;
             }
         }
     }

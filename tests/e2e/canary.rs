@@ -156,7 +156,8 @@ fn what_is_legal_arrives_complete() {
             for (output, report) in [sanitize_protobuf(*signal, &message), sanitize_json(*signal, &json(*signal, &message, None))]
             {
                 assert_eq!((report.stripped_total(), report.dropped_total()), (0, 0), "{place}: {report:?}");
-                assert!(report.accepted_records == 1 && output == expected, "{place} does not arrive as it was");
+                let complete = normal(*signal, &output) == expected;
+                assert!(report.accepted_records == 1 && complete, "{place} does not arrive as it was");
             }
         }
     }
@@ -192,7 +193,8 @@ fn no_single_forbidden_value_gets_through() {
             let arriving = walk::arriving(schema::root(*signal), &canary.path);
             if arriving < canary.path.len() {
                 let without = build(&schema, *signal, &canary.path[..=arriving], Plant::Nothing);
-                assert_eq!(output, sanitize_protobuf(*signal, &without).0, "{place} changes what arrives");
+                let expected = sanitize_protobuf(*signal, &without).0;
+                assert_eq!(normal(*signal, &output), normal(*signal, &expected), "{place} changes what arrives");
             }
         }
     }

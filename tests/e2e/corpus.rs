@@ -18,6 +18,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use prost::Message as _;
 use sanitizer::Policy;
 use sanitizer::fast::{self, Fast};
+use sanitizer::times::Times;
 use testkit::backend::{Answer, Backend, Script, service};
 use testkit::corpus::message::{Planted, planted};
 use testkit::corpus::{self, Case, Expect, Place};
@@ -156,8 +157,10 @@ const ENGINES: &[Engine] = &[
         })
     }),
     ("fast", |case, planted| {
-        let message = planted.protobuf.clone().into();
-        match (signal(case) == Signal::Traces).then(|| fast::traces(&Policy::contract(), SystemTime::now(), &message).unwrap())? {
+        let message = &planted.protobuf;
+        match (signal(case) == Signal::Traces)
+            .then(|| fast::traces(&Policy::contract(), Times::until(SystemTime::now()), message).unwrap())?
+        {
             Fast::Clean(_) => Some(Output::decoded(Signal::Traces, planted.protobuf.clone())),
             Fast::Rewritten(bytes, _) => Some(Output::decoded(Signal::Traces, bytes.to_vec())),
             Fast::Slow => None,

@@ -1,4 +1,4 @@
-//! Field numbers and types of OTLP's trace messages, from the definitions in opentelemetry-proto 1.10.
+//! Field numbers and types of OTLP's messages of traces and logs, from the definitions in opentelemetry-proto 1.10.
 
 use crate::schema::{Kind, Message};
 
@@ -97,6 +97,36 @@ messages! {
     status {
         MESSAGE_TEXT = 2: Kind::Text,
         CODE = 3: Kind::Varint,
+    }
+    /// `opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest`
+    export_logs_service_request {
+        RESOURCE_LOGS = 1: Kind::Message(&resource_logs::MESSAGE),
+    }
+    /// `opentelemetry.proto.logs.v1.ResourceLogs`
+    resource_logs {
+        RESOURCE = 1: Kind::Message(&resource::MESSAGE),
+        SCOPE_LOGS = 2: Kind::Message(&scope_logs::MESSAGE),
+        SCHEMA_URL = 3: Kind::Text,
+    }
+    /// `opentelemetry.proto.logs.v1.ScopeLogs`
+    scope_logs {
+        SCOPE = 1: Kind::Message(&instrumentation_scope::MESSAGE),
+        LOG_RECORDS = 2: Kind::Message(&log_record::MESSAGE),
+        SCHEMA_URL = 3: Kind::Text,
+    }
+    /// `opentelemetry.proto.logs.v1.LogRecord`; its field 4 is reserved.
+    log_record {
+        TIME_UNIX_NANO = 1: Kind::Fixed64,
+        SEVERITY_NUMBER = 2: Kind::Varint,
+        SEVERITY_TEXT = 3: Kind::Text,
+        BODY = 5: Kind::Message(&any_value::MESSAGE),
+        ATTRIBUTES = 6: Kind::Message(&key_value::MESSAGE),
+        DROPPED_ATTRIBUTES_COUNT = 7: Kind::Varint,
+        FLAGS = 8: Kind::Fixed32,
+        TRACE_ID = 9: Kind::Bytes,
+        SPAN_ID = 10: Kind::Bytes,
+        OBSERVED_TIME_UNIX_NANO = 11: Kind::Fixed64,
+        EVENT_NAME = 12: Kind::Text,
     }
     /// `opentelemetry.proto.common.v1.KeyValue`
     key_value {

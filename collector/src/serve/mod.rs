@@ -128,6 +128,8 @@ impl Server {
     /// # Errors
     /// An address that cannot be bound, with the flag that changes it; a data folder or store that cannot be opened; a bad forward endpoint.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        // Before anyone can connect: it takes a moment to prepare.
+        let in_force = Arc::new(InForce::new(config.policy.as_ref().map_or_else(Policy::contract, PolicyFile::policy)));
         let mut listeners = Vec::new();
         for (role, address) in [
             (Role::OtlpGrpc, config.otlp_grpc),
@@ -153,7 +155,6 @@ impl Server {
             }
             None => (None, None),
         };
-        let in_force = Arc::new(InForce::new(config.policy.as_ref().map_or_else(Policy::contract, PolicyFile::policy)));
         metrics.policy_in_force(in_force.now().version());
         let policy = config.policy.clone().map(|file| policy::Watch::new(file, Arc::clone(&in_force), Arc::clone(&metrics)));
         let pipeline = Arc::new(Pipeline::new(in_force, store.clone(), forward, Arc::clone(&metrics)));

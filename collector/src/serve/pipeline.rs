@@ -137,7 +137,7 @@ impl Pipeline {
         let (policy, now) = (self.policy.now(), SystemTime::now());
         let sanitized = off_thread(message.len(), move || match protocol {
             Protocol::HttpJson => sanitizer::json(&policy, now, &message),
-            Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::protobuf(&policy, now, &message),
+            Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::protobuf_bytes(&policy, now, &message),
         });
         sanitized.await?.map_err(|refused| match refused {
             Refused::TooManyParts => Refusal::TooLarge,

@@ -57,7 +57,8 @@ pub struct InForce(RwLock<Arc<Policy>>);
 
 impl InForce {
     /// This one, until it is replaced.
-    pub const fn new(policy: Arc<Policy>) -> Self {
+    pub fn new(policy: Arc<Policy>) -> Self {
+        policy.prepare();
         Self(RwLock::new(policy))
     }
 
@@ -67,6 +68,7 @@ impl InForce {
     }
 
     fn replace(&self, policy: Arc<Policy>) {
+        policy.prepare();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 }

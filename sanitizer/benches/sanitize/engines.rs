@@ -8,6 +8,7 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use sanitizer::fast::{self, Fast};
+use sanitizer::times::Times;
 use sanitizer::{Policy, reference};
 use wire::otlp::{export_trace_service_request, key_value, resource_spans, scope_spans, span};
 use wire::{Fields, Value};
@@ -35,7 +36,7 @@ pub const ENGINES: [Engine; 5] = [
 ];
 
 fn fast(message: &Bytes) -> Bytes {
-    match fast::traces(&POLICY, now(), message).unwrap() {
+    match fast::traces(&POLICY, Times::until(now()), message).unwrap() {
         Fast::Clean(_) => message.clone(),
         Fast::Rewritten(output, _) => output,
         Fast::Slow => panic!("a message of the benchmark is unusual"),
@@ -111,7 +112,7 @@ pub fn verify(messages: &[Bytes], spans: u64, stripped: u64) {
         let (expected, report) = reference::protobuf(&POLICY, now(), message).unwrap();
         let decoded = |bytes: &[u8]| ExportTraceServiceRequest::decode(bytes).unwrap();
         assert!(decoded(&fast(message)) == decoded(&expected), "the fast sanitizer means something else");
-        let fast_report = match fast::traces(&POLICY, now(), message).unwrap() {
+        let fast_report = match fast::traces(&POLICY, Times::until(now()), message).unwrap() {
             Fast::Clean(report) | Fast::Rewritten(_, report) => report,
             Fast::Slow => panic!("a message of the benchmark is unusual"),
         };

@@ -14,12 +14,16 @@ const SHORTEST_BYTES: usize = 7;
 const SHORTEST_WORD: usize = MIN_BASE64_DIGITS;
 /// Colons in an IPv6 address that is written in full.
 const V6_COLONS: usize = 7;
+/// What stands between the numbers of an IPv4 address.
+const V4_JOINTS: usize = 3;
+/// Dashes on each side of the words of a PEM.
+const PEM_DASHES: usize = 5;
 
-/// Bits for what occurs in a text.
+/// Bits for what occurs in a text. The first two are counted, too.
 const DIGIT: u16 = 1;
-const UPPER: u16 = 1 << 1;
 /// Between the numbers of an address.
-const JOINT: u16 = 1 << 2;
+const JOINT: u16 = 1 << 1;
+const UPPER: u16 = 1 << 2;
 const COLON: u16 = 1 << 3;
 const AMPERSAND: u16 = 1 << 4;
 const SEMICOLON: u16 = 1 << 5;
@@ -35,6 +39,8 @@ const S: u16 = 1 << 11;
 const I: u16 = 1 << 12;
 const C: u16 = 1 << 13;
 const E: u16 = 1 << 14;
+/// Of a word, in the sense of [`tokens::of_word`].
+const WORD: u16 = 1 << 15;
 
 /// The bits of each byte.
 static BITS: [u16; 256] = {
@@ -67,6 +73,9 @@ static BITS: [u16; 256] = {
         if b.is_ascii_uppercase() {
             bits[byte] |= UPPER;
         }
+        if tokens::of_word(b) {
+            bits[byte] |= WORD;
+        }
         byte += 1;
     }
     bits
@@ -74,11 +83,12 @@ static BITS: [u16; 256] = {
 
 /// Whether the detectors surely find nothing in this text, which is UTF-8. To a text without secrets it may say no; the detectors then decide.
 pub(crate) fn surely_harmless(text: &[u8]) -> bool {
-    if is_uuid(text) {
-        return true;
+    let text = without_leading_uuids(text);
+    if text.len() > MAX_TEXT_BYTES {
+        return false;
     }
-    let bits = bits_of(text);
-    let has = |all: u16| bits & all == all;
+    let seen = Seen::in_text(text);
+    let has = |all: u16| seen.bits & all == all;
     if has(SUSPECT) || has(AMPERSAND | SEMICOLON) || (has(SYMBOL) && !symbols_are_harmless(text)) {
         return false;
     }
@@ -86,21 +96,52 @@ pub(crate) fn surely_harmless(text: &[u8]) -> bool {
         return false;
     }
     text.len() < SHORTEST_BYTES
-        || !(text.len() > MAX_TEXT_BYTES
-            || (has(JOINT) && may_have_pem(text))
+        || !((seen.joints >= PEM_DASHES && may_have_pem(text))
             || (has(B | E | A | R) && has_word(text, b"bearer"))
             || (has(B | A | S | I | C) && has_word(text, b"basic"))
-            || (has(DIGIT) && may_have_numbers(text, has(JOINT)))
-            || (has_long_word(text) && may_have_token(text, has(UPPER), has(COLON))))
+            || ((seen.digits >= cards::MIN_DIGITS || seen.joints >= V4_JOINTS) && may_have_numbers(text))
+            || (seen.longest_word >= SHORTEST_WORD && may_have_token(text, has(UPPER), has(COLON))))
+}
+
+/// What follows the UUIDs at the start, each of which is a word: no detector sees anything in those, and nothing begins in one and ends behind it.
+fn without_leading_uuids(mut text: &[u8]) -> &[u8] {
+    while let Some((word, rest)) = text.split_first_chunk::<UUID_BYTES>()
+        && is_uuid(word)
+    {
+        match rest {
+            [] => return rest,
+            [b' ', rest @ ..] => text = rest,
+            _ => break,
+        }
+    }
+    text
 }
 
 /// What occurs in a text.
-#[inline]
-fn bits_of(text: &[u8]) -> u16 {
-    let of = |bytes: &[u8]| bytes.iter().fold(0, |bits, byte| bits | BITS[usize::from(*byte)]);
-    // Eight at a time, so that the loop costs less than what is in it.
-    let chunks = text.chunks_exact(8);
-    of(chunks.remainder()) | chunks.fold(0, |bits, chunk| bits | of(chunk))
+#[derive(Default)]
+struct Seen {
+    bits: u16,
+    digits: usize,
+    joints: usize,
+    /// Bytes in the longest word.
+    longest_word: usize,
+}
+
+impl Seen {
+    /// One look at each byte, without a branch.
+    #[inline]
+    fn in_text(text: &[u8]) -> Self {
+        let (mut seen, mut word) = (Self::default(), 0);
+        for byte in text {
+            let bits = BITS[usize::from(*byte)];
+            seen.bits |= bits;
+            seen.digits += usize::from(bits & DIGIT);
+            seen.joints += usize::from(bits >> 1 & 1);
+            word = if bits & WORD == 0 { 0 } else { word + 1 };
+            seen.longest_word = seen.longest_word.max(word);
+        }
+        seen
+    }
 }
 
 /// Whether there is no other symbol than those of composed texts, each a word of its own. Where one is glued to something it could stand for
@@ -128,22 +169,10 @@ fn has_word(text: &[u8], word: &[u8]) -> bool {
         .any(|at| text[at..].get(..word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word)))
 }
 
-/// How many bytes are so; quick because it counts sixteen at a time, in numbers of eight bits.
-#[inline]
-fn count(text: &[u8], is_so: impl Fn(u8) -> bool) -> usize {
-    text.chunks(255).map(|chunk| usize::from(chunk.iter().fold(0, |sum: u8, byte| sum + u8::from(is_so(*byte))))).sum()
-}
-
 /// An IPv4 address, or a card number. UUIDs are full of digits; they are left out where they are a word.
-fn may_have_numbers(text: &[u8], has_joint: bool) -> bool {
-    const V4_JOINTS: usize = 3;
+fn may_have_numbers(text: &[u8]) -> bool {
     const V4_DIGITS: usize = 3;
-    let joint = |byte: u8| matches!(byte, b'.' | b'-' | b'_');
-    let many = text.len() >= cards::MIN_DIGITS && count(text, |byte| byte.is_ascii_digit()) >= cards::MIN_DIGITS;
-    let apart = has_joint && count(text, joint) >= V4_JOINTS;
-    if !many && !apart {
-        return false;
-    }
+    let joint = |byte: u8| BITS[usize::from(byte)] & JOINT != 0;
     let (mut digits, mut groups, mut in_group) = (0, 0, 0);
     for word in text.split(|byte| *byte == b' ') {
         if is_uuid(word) {
@@ -176,20 +205,12 @@ fn may_have_numbers(text: &[u8], has_joint: bool) -> bool {
     false
 }
 
-/// Whether there is a word that a key, or something encoded, would have room in.
-fn has_long_word(text: &[u8]) -> bool {
-    // A word of that length takes up one of these places.
-    (SHORTEST_WORD - 1..text.len()).step_by(SHORTEST_WORD).any(|at| {
-        let before = text[..at].iter().rev().take(SHORTEST_WORD).take_while(|byte| tokens::of_word(**byte)).count();
-        let after = text[at..].iter().take(SHORTEST_WORD).take_while(|byte| tokens::of_word(**byte)).count();
-        after > 0 && before + after >= SHORTEST_WORD
-    })
-}
-
 /// Five dashes.
 fn may_have_pem(text: &[u8]) -> bool {
     // Each fifth place is enough to look at; there and beside it are dashes.
-    (4..text.len()).step_by(5).any(|at| text[at] == b'-' && (text[at - 1] == b'-' || text.get(at + 1) == Some(&b'-')))
+    (PEM_DASHES - 1..text.len())
+        .step_by(PEM_DASHES)
+        .any(|at| text[at] == b'-' && (text[at - 1] == b'-' || text.get(at + 1) == Some(&b'-')))
 }
 
 /// A key, a JWT, a long random string, something in base64 or hexadecimal digits.

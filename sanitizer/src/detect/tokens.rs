@@ -19,7 +19,7 @@ const MIXED_BITS: f64 = 4.3;
 const EVEN_BITS: f64 = 4.1;
 
 /// Whether a byte can be in a word.
-pub(super) fn of_word(byte: u8) -> bool {
+pub(super) const fn of_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'.' | b'-')
 }
 

@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use contract::{Place, StripReason, attr};
+use contract::{Fallback, Place, StripReason, attr};
 use wire::otlp::{any_value, array_value, key_value, key_value_list};
 use wire::{Fields, write};
 
 use super::recent::same;
 use super::tables::{Key, Keys};
 use super::{Once, Stop, Tables, Walk};
-use crate::check::{Value, check};
+use crate::check::{Value, by_rule};
 use crate::derived::{Input, Inputs};
 use crate::policy::{Hidden, Outcome};
 
@@ -306,10 +306,17 @@ fn judge_list(key: &Key, content: &[u8]) -> Result<Result<(), StripReason>, Stop
 }
 
 impl<'a> Walk<'a> {
-    /// The record's account id, if it has a valid one: it stands in for a label that must not be shown.
-    fn account_id(&self, attributes: &[Attribute<'a>]) -> Result<Option<&'a str>, Stop> {
+    /// The record's account id, if it has a valid one and this key's value needs it: it stands in for a label that must not be shown.
+    fn account_id(&self, key: &Key, attributes: &[Attribute<'a>]) -> Result<Option<&'a str>, Stop> {
+        if key.rule.fallback != Fallback::AccountShortForm {
+            return Ok(None);
+        }
         let Some(id) = Attribute::first_text(attributes, self.tables.account_id)? else { return Ok(None) };
-        Ok(contract::attribute(attr::UPSTREAM_ACCOUNT_ID).filter(|rule| check(rule, Value::Text(id)).is_ok()).map(|_| id))
+        let key = self.tables.account_id.and_then(|number| self.tables.key(number));
+        let rule = contract::attribute(attr::UPSTREAM_ACCOUNT_ID);
+        let is_valid = key.is_some_and(|key| key.surely_passes(id.as_bytes()))
+            || rule.is_some_and(|rule| by_rule(rule, Value::Text(id)).is_ok());
+        Ok(is_valid.then_some(id))
     }
 
     /// What the derived texts of a span follow from, if it has any.
@@ -326,7 +333,6 @@ impl<'a> Walk<'a> {
         if !any_derived {
             return Ok(Inputs::default());
         }
-        let account_id = self.account_id(attributes)?;
         Inputs::collect(|name| {
             let Some((number, key)) =
                 self.tables.number(name.as_bytes()).and_then(|number| Some((number, self.tables.key(number)?)))
@@ -337,7 +343,9 @@ impl<'a> Walk<'a> {
             for attribute in occurrences.filter(|attribute| attribute.number == Some(number) && allowed[usize::from(number)]) {
                 let value = &attribute.value;
                 let text = if value.kind == Kind::Text { Some(wire::text(value.bytes)?) } else { None };
-                match key.rule.outcome(value.judge(key)?, text, hidden, account_id) {
+                let was_allowed = value.kind == Kind::Text && self.recent.has(number, value.bytes);
+                let checked = if was_allowed { Ok(()) } else { value.judge(key)? };
+                match key.rule.outcome(checked, text, hidden, self.account_id(key, attributes)?) {
                     Outcome::Drop(_) => {}
                     Outcome::Replace(_, text) => return Ok(Some(Input::Text(text.into()))),
                     Outcome::Keep => {
@@ -365,6 +373,7 @@ impl<'a> Walk<'a> {
     /// Keeps an attribute, puts the fallback in its place, or cuts it.
     #[inline]
     pub(super) fn attribute(&mut self, attribute: &Attribute<'a>, rules: &Rules<'a, '_>) -> Result<(), Stop> {
+        let mut judged = None;
         if let Some(number) = attribute.number
             && let Some(key) = self.tables.key(number)
             && rules.allowed[usize::from(number)]
@@ -373,12 +382,15 @@ impl<'a> Walk<'a> {
             && !attribute.has_index
             && !key.is_derived
             && (rules.hidden.is_nothing() || !key.rule.hides())
-            && self.allows(number, key, &attribute.value)?
         {
-            self.keep(number);
-            return Ok(());
+            let verdict = self.verdict(number, key, &attribute.value)?;
+            if verdict.is_ok() {
+                self.keep(number);
+                return Ok(());
+            }
+            judged = Some(verdict);
         }
-        self.edit_attribute(attribute, rules)
+        self.edit_attribute(attribute, rules, judged)
     }
 
     /// Whether a key was kept in the record at hand: of one that occurs twice, the first counts.
@@ -390,16 +402,27 @@ impl<'a> Walk<'a> {
         self.kept[usize::from(number)] = self.record;
     }
 
+    /// What the key's own rule says of a value.
     #[inline]
-    fn allows(&mut self, number: u8, key: &Key, value: &AnyValue<'a>) -> Result<bool, Stop> {
-        if value.kind == Kind::Text && key.is_worth_remembering() {
-            return self.recent.allows(number, value.bytes, || Ok(key.judge(value.bytes)?.is_ok()));
+    fn verdict(&mut self, number: u8, key: &Key, value: &AnyValue<'a>) -> Result<Result<(), StripReason>, Stop> {
+        let may_come_again = value.kind == Kind::Text && key.is_worth_remembering();
+        if may_come_again && self.recent.has(number, value.bytes) {
+            return Ok(Ok(()));
         }
-        Ok(value.judge(key)?.is_ok())
+        let verdict = value.judge(key)?;
+        if may_come_again && verdict.is_ok() {
+            self.recent.remember(number, value.bytes);
+        }
+        Ok(verdict)
     }
 
-    /// An attribute that cannot stay as it is.
-    fn edit_attribute(&mut self, attribute: &Attribute<'a>, rules: &Rules<'a, '_>) -> Result<(), Stop> {
+    /// An attribute that cannot stay as it is, or is derived; `judged` is what its rule said of it, if it was asked.
+    fn edit_attribute(
+        &mut self,
+        attribute: &Attribute<'a>,
+        rules: &Rules<'a, '_>,
+        judged: Option<Result<(), StripReason>>,
+    ) -> Result<(), Stop> {
         let range = attribute.start..attribute.end;
         if attribute.has_index {
             // Indices into a dictionary have a meaning in profiles only.
@@ -418,13 +441,13 @@ impl<'a> Walk<'a> {
             attribute.value.validate()?;
             Outcome::Drop(StripReason::Duplicate)
         } else if key.is_derived {
-            let checked = if self.allows(number, key, &attribute.value)? { Ok(()) } else { attribute.value.judge(key)? };
+            let checked = self.verdict(number, key, &attribute.value)?;
             let text = if attribute.value.kind == Kind::Text { Some(wire::text(attribute.value.bytes)?) } else { None };
             rules.inputs.outcome(self.policy, &key.rule, checked, text, rules.is_correction)
         } else {
-            let checked = attribute.value.judge(key)?;
+            let checked = judged.map_or_else(|| self.verdict(number, key, &attribute.value), Ok)?;
             let text = if attribute.value.kind == Kind::Text { Some(wire::text(attribute.value.bytes)?) } else { None };
-            key.rule.outcome(checked, text, rules.hidden, self.account_id(rules.attributes)?)
+            key.rule.outcome(checked, text, rules.hidden, self.account_id(key, rules.attributes)?)
         };
         match outcome {
             // Hidden already, or as composed.

@@ -19,18 +19,30 @@ impl Default for Recent<'_> {
 }
 
 impl<'a> Recent<'a> {
+    /// Whether this text under this key was allowed, as far as is remembered.
+    #[inline]
+    pub(super) fn has(&self, number: u8, text: &[u8]) -> bool {
+        let slot = &self.0[slot(number, text)];
+        slot.0 == number && same(slot.1, text) && !text.is_empty()
+    }
+
     /// Whether this text under this key was allowed; if it was not and `judge` allows it, it will have been.
     #[inline]
     pub(super) fn allows<E>(&mut self, number: u8, text: &'a [u8], judge: impl FnOnce() -> Result<bool, E>) -> Result<bool, E> {
-        let slot = &mut self.0[slot(number, text)];
-        if slot.0 == number && same(slot.1, text) && !text.is_empty() {
+        if self.has(number, text) {
             return Ok(true);
         }
         let allowed = judge()?;
         if allowed {
-            *slot = (number, text);
+            self.remember(number, text);
         }
         Ok(allowed)
+    }
+
+    /// This text under this key is allowed.
+    #[inline]
+    pub(super) fn remember(&mut self, number: u8, text: &'a [u8]) {
+        self.0[slot(number, text)] = (number, text);
     }
 }
 

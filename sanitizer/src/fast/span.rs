@@ -459,6 +459,6 @@ fn is_one_of(defined: &std::ops::RangeInclusive<i32>, value: u64) -> Result<bool
     i32::try_from(value.cast_signed()).map(|value| defined.contains(&value)).map_err(|_| Stop::Slow)
 }
 
-fn is_id(id: &[u8], length_bytes: usize) -> bool {
+pub(super) fn is_id(id: &[u8], length_bytes: usize) -> bool {
     id.len() == length_bytes && id.iter().any(|b| *b != 0)
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use contract::{Fallback, Record, RecordKind, Rule, StripReason, attr};
+use contract::{Attribute, Fallback, Place, Record, RecordKind, Rule, StripReason, attr, generated};
 use wire::otlp::key_value;
 use wire::write;
 
@@ -34,6 +34,8 @@ pub(crate) struct Tables {
     keys: Vec<Key>,
     /// By kind, in the order of [`RecordKind::ALL`]; last the one without a kind.
     records: Vec<RecordTables>,
+    /// What each event of a log may carry, in the order of [`generated::EVENTS`].
+    events: Vec<Keys>,
     /// What a resource may carry.
     pub(super) resource: Keys,
     /// Number of the key that says what a span records.
@@ -96,6 +98,7 @@ impl Tables {
             slots: [EMPTY; SLOTS],
             keys,
             records: Vec::new(),
+            events: Vec::new(),
             resource: [false; 256],
             record_kind: None,
             request_id: None,
@@ -110,6 +113,8 @@ impl Tables {
             tables.slots[slot] = u8::try_from(number).unwrap_or(EMPTY);
         }
         tables.resource = tables.keys_at(Site::RESOURCE);
+        let events = generated::EVENTS.iter().map(|event| Site::fixed(Place::LogAttribute, event.attributes));
+        tables.events = events.map(|site| tables.keys_at(site)).collect();
         tables.record_kind = tables.number(attr::RECORD_KIND.as_bytes());
         tables.request_id = tables.number(attr::REQUEST_ID.as_bytes());
         tables.account_id = tables.number(attr::UPSTREAM_ACCOUNT_ID.as_bytes());
@@ -157,6 +162,18 @@ impl Tables {
     #[inline]
     pub(super) fn key(&self, number: u8) -> Option<&Key> {
         self.keys.get(usize::from(number))
+    }
+
+    /// Whether a text surely passes this rule of the contract. By identity, so that no other rule under the same key is taken for it.
+    pub(crate) fn surely_pass(&self, attribute: &Attribute, text: &[u8]) -> bool {
+        let key = self.number(attribute.key.as_bytes()).and_then(|number| self.key(number));
+        key.is_some_and(|key| key.rule.plain().is_some_and(|rule| std::ptr::eq(rule, attribute)) && key.surely_passes(text))
+    }
+
+    /// What an event of this name may carry, if there is one.
+    pub(super) fn event(&self, name: &[u8]) -> Option<&Keys> {
+        let at = generated::EVENTS.iter().position(|event| event.name.as_bytes() == name)?;
+        self.events.get(at)
     }
 
     /// What a span of this kind may be.
@@ -303,7 +320,6 @@ impl Patterns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contract::generated;
 
     /// Guarantees: every key of the contract is found, and nothing else is found.
     #[test]

@@ -9,8 +9,8 @@ use crate::{Policy, Report};
 /// Counts in the order of the sets' members.
 #[derive(Debug)]
 pub(super) struct Tally {
-    parsed_spans: u64,
-    accepted_spans: u64,
+    parsed: u64,
+    accepted: u64,
     dropped: [u64; DropReason::ALL.len()],
     stripped: [[u64; StripReason::ALL.len()]; Place::ALL.len()],
     /// By the number of the key whose rule was broken.
@@ -20,8 +20,8 @@ pub(super) struct Tally {
 impl Default for Tally {
     fn default() -> Self {
         Self {
-            parsed_spans: 0,
-            accepted_spans: 0,
+            parsed: 0,
+            accepted: 0,
             dropped: [0; DropReason::ALL.len()],
             stripped: [[0; StripReason::ALL.len()]; Place::ALL.len()],
             broken_rules: BTreeMap::new(),
@@ -31,11 +31,11 @@ impl Default for Tally {
 
 impl Tally {
     pub(super) fn parsed(&mut self) {
-        self.parsed_spans += 1;
+        self.parsed += 1;
     }
 
     pub(super) fn accepted(&mut self) {
-        self.accepted_spans += 1;
+        self.accepted += 1;
     }
 
     pub(super) fn dropped(&mut self, reason: DropReason) {
@@ -57,8 +57,7 @@ impl Tally {
     }
 
     pub(super) fn into_report(self, policy: &Policy) -> Report {
-        let mut report =
-            Report { parsed_records: self.parsed_spans, accepted_records: self.accepted_spans, ..Report::under(policy) };
+        let mut report = Report { parsed_records: self.parsed, accepted_records: self.accepted, ..Report::under(policy) };
         let key = |number: u8| policy.rules().get(usize::from(number)).map(|rule| rule.key.clone());
         let broken = self.broken_rules.into_iter();
         report.broken_rules.extend(broken.filter_map(|((place, reason, number), n)| Some(((place, reason, key(number)?), n))));

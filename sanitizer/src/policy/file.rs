@@ -10,7 +10,7 @@ use super::demand::{Demand, MAX_ADDED_CHARS, check_added_text};
 use super::hide::Hide;
 use super::yaml::{self, Entry, Node, Value};
 use super::{AddedPlace, KeyRule, MAX_ADDED_ATTRIBUTES, Origin, Policy, Tightening, contract_rules, forbidden};
-use crate::check::{self, check};
+use crate::check::{self, by_rule};
 
 /// Most values in one list of a policy.
 const MAX_ITEMS: usize = 1000;
@@ -168,7 +168,7 @@ fn hide(section: &Node) -> Result<Hide> {
             _ => return Err(PolicyError::new(*line, "unknown option; there are `pools` and `accounts`")),
         };
         for (text, line) in texts(value)? {
-            if contract::attribute(rule).is_none_or(|rule| check(rule, check::Value::Text(text)).is_err())
+            if contract::attribute(rule).is_none_or(|rule| by_rule(rule, check::Value::Text(text)).is_err())
                 || text == contract::ABSENT
             {
                 return Err(PolicyError::new(line, problem));
@@ -274,7 +274,7 @@ impl<'a> Options<'a> {
         match attribute.rule {
             Rule::Text { max_chars, .. } => {
                 self.only(&["members", "pattern", "max_chars"], "a text")?;
-                let passes = |text: &str| check(attribute, check::Value::Text(text)).is_ok();
+                let passes = |text: &str| by_rule(attribute, check::Value::Text(text)).is_ok();
                 self.text(max_chars, passes, "the contract's own rule refuses this member; remove it")
             }
             Rule::TextList { members, .. } => {

@@ -56,7 +56,7 @@ impl Hide {
     pub(super) fn hidden<'a, E>(&self, text: impl Fn(&str) -> Result<Option<&'a str>, E>) -> Result<Hidden, E> {
         let valid = |key: &str| -> Result<Option<&'a str>, E> {
             let is_valid =
-                |text: &&str| contract::attribute(key).is_some_and(|rule| check::check(rule, Value::Text(text)).is_ok());
+                |text: &&str| contract::attribute(key).is_some_and(|rule| check::by_rule(rule, Value::Text(text)).is_ok());
             Ok(text(key)?.filter(is_valid))
         };
         let pool =

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, Key
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::Work;
-use crate::check::{Value, check};
+use crate::check::{Value, by_rule};
 use crate::derived::{Input, Inputs};
 use crate::policy::{Hidden, KeyRule, Outcome, Site};
 
@@ -56,7 +56,7 @@ pub(super) fn scope(scope: InstrumentationScope, work: &mut Work<'_>) -> Instrum
         text
     };
     let ours = name == contract::SCOPE_NAME;
-    let valid = ours && version_rule.is_some_and(|rule| check(rule, Value::Text(&version)).is_ok());
+    let valid = ours && version_rule.is_some_and(|rule| by_rule(rule, Value::Text(&version)).is_ok());
     InstrumentationScope {
         name: kept(name, ours),
         version: kept(version, valid),
@@ -195,7 +195,7 @@ fn input<'a>(kept: &'a [KeyValue], key: &str) -> Option<Input<'a>> {
 /// The record's account id, if it has a valid one: it stands in for a label that must not be shown.
 fn account_id(attributes: &[KeyValue]) -> Option<String> {
     let id = first_text(attributes, attr::UPSTREAM_ACCOUNT_ID)?;
-    check(contract::attribute(attr::UPSTREAM_ACCOUNT_ID)?, Value::Text(id)).ok()?;
+    by_rule(contract::attribute(attr::UPSTREAM_ACCOUNT_ID)?, Value::Text(id)).ok()?;
     Some(id.to_owned())
 }
 

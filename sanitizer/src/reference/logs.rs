@@ -11,7 +11,10 @@ use crate::times::Times;
 use crate::{Policy, Report};
 
 /// Severities that OTLP defines: 0 (unspecified) to 24 (the last step of fatal).
-const SEVERITIES: std::ops::RangeInclusive<i32> = 0..=24;
+pub(crate) const SEVERITIES: std::ops::RangeInclusive<i32> = 0..=24;
+
+/// Flags of a log record that OTLP defines: the W3C trace flags.
+pub(crate) const LOG_FLAGS: u32 = LogRecordFlags::TraceFlagsMask as u32;
 
 pub(crate) fn logs(policy: &Policy, times: Times, request: ExportLogsServiceRequest) -> (ExportLogsServiceRequest, Report) {
     let mut work = Work::new(policy, times);
@@ -70,16 +73,20 @@ fn log_record(record: LogRecord, work: &mut Work<'_>) -> Result<LogRecord, DropR
         body: None,
         attributes: common::attributes(attributes, Site::fixed(Place::LogAttribute, event.attributes), work),
         dropped_attributes_count: 0,
-        flags: common::flags(flags, LogRecordFlags::TraceFlagsMask as u32, work),
+        flags: common::flags(flags, LOG_FLAGS, work),
         trace_id,
         span_id,
         event_name,
     })
 }
 
-/// A text that is OTLP's own name of a severity, such as `INFO` or `WARN2`.
+/// Whether a text is empty, or OTLP's own name of a severity, such as `INFO` or `WARN2`.
+pub(crate) fn is_severity_text(text: &str) -> bool {
+    text.is_empty() || SeverityNumber::from_str_name(&format!("SEVERITY_NUMBER_{text}")).is_some()
+}
+
 fn severity_text(text: String, work: &mut Work<'_>) -> String {
-    if text.is_empty() || SeverityNumber::from_str_name(&format!("SEVERITY_NUMBER_{text}")).is_some() {
+    if is_severity_text(&text) {
         return text;
     }
     work.strip(Place::SeverityText, StripReason::NotAMember);

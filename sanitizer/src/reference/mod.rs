@@ -13,7 +13,7 @@ use contract::{Place, StripReason};
 use crate::times::Times;
 use crate::{Policy, Report};
 
-pub(crate) use logs::logs;
+pub(crate) use logs::{LOG_FLAGS, SEVERITIES, is_severity_text, logs};
 pub(crate) use metrics::metrics;
 pub(crate) use traces::{DEFINED_FLAGS, MAX_LINKS, STATUS_CODES, traces};
 

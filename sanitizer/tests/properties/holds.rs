@@ -7,6 +7,7 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use sanitizer::fast::{self, Fast};
+use sanitizer::times::Times;
 use sanitizer::{Export, Policy, Sanitized, reference};
 use wire::otlp;
 
@@ -66,7 +67,7 @@ pub fn of_traces(message: &[u8]) -> Said {
     of::<ExportTraceServiceRequest>(message);
     let input = Bytes::copy_from_slice(message);
     let expected = reference::protobuf(&Policy::contract(), now(), message);
-    let (said, output, report) = match fast::traces(&Policy::contract(), now(), &input) {
+    let (said, output, report) = match fast::traces(&Policy::contract(), Times::until(now()), &input) {
         Err(_) => {
             assert!(expected.is_err(), "the fast sanitizer refused what the reference accepts");
             return Said::Refused;
@@ -83,7 +84,7 @@ pub fn of_traces(message: &[u8]) -> Said {
     assert!(!has_marker(&output), "the planted text is in the fast output");
     let plain = without_zeros(&output, &otlp::export_trace_service_request::MESSAGE);
     assert_eq!(plain.len(), expected.len(), "bytes that mean nothing are in the fast output");
-    match fast::traces(&Policy::contract(), now(), &output) {
+    match fast::traces(&Policy::contract(), Times::until(now()), &output) {
         Ok(Fast::Clean(again)) => assert_eq!((again.stripped_total(), again.dropped_total()), (0, 0)),
         _ => panic!("the fast output is not clean"),
     }

@@ -18,7 +18,12 @@ impl Numbers {
 
 /// The message with about one in so many fields repeated, moved, lost, made unknown, padded or given another type, on every level.
 pub fn fields(message: &[u8], seed: u64, one_in: u64) -> Vec<u8> {
-    rebuilt(message, &otlp::export_trace_service_request::MESSAGE, &mut Numbers(seed), one_in)
+    fields_of(message, &otlp::export_trace_service_request::MESSAGE, seed, one_in)
+}
+
+/// The same for a message of this type.
+pub fn fields_of(message: &[u8], of_type: &Message, seed: u64, one_in: u64) -> Vec<u8> {
+    rebuilt(message, of_type, &mut Numbers(seed), one_in)
 }
 
 fn rebuilt(content: &[u8], message: &Message, numbers: &mut Numbers, one_in: u64) -> Vec<u8> {

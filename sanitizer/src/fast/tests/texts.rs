@@ -9,7 +9,7 @@ use regex::Regex;
 use super::super::automaton::Pattern;
 use super::super::secret::surely_harmless;
 use super::{at_least, generate};
-use crate::check::{Value, check, check_name};
+use crate::check::{Value, by_rule, check_name};
 use crate::{Policy, looks_secret};
 
 /// Every pattern of the contract.
@@ -165,7 +165,7 @@ proptest! {
             for attribute in generated::ATTRIBUTES {
                 let key = tables.key(tables.number(attribute.key.as_bytes()).unwrap()).unwrap();
                 match (key.judge(&bytes), text) {
-                    (Ok(judged), Ok(text)) => prop_assert_eq!(judged, check(attribute, Value::Text(text)), "{}", attribute.key),
+                    (Ok(judged), Ok(text)) => prop_assert_eq!(judged, by_rule(attribute, Value::Text(text)), "{}", attribute.key),
                     (judged, text) => prop_assert!(judged.is_err() && text.is_err(), "{}", attribute.key),
                 }
             }
