@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use contract::{AttemptStatus, Method, OTHER, Operation, Record, RecordKind, RequestStatus, Route, Transport, attr, outcome};
 use opentelemetry::InstrumentationScope;
+use opentelemetry::KeyValue;
 use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use sanitizer::check::check_name;
@@ -75,7 +76,11 @@ pub fn correction(before: &Lifecycle, after: &Lifecycle, sequence: u32, learned_
     attributes.int(attr::CORRECTION_SEQUENCE, sequence);
     // Never again what says which row this is, should a caller have mixed two up.
     let own: Vec<_> = attributes.iter().map(|own| own.key.clone()).collect();
-    attributes.extend(after.into_iter().filter(|now| !before.contains(now) && !own.contains(&now.key)));
+    let changed = |now: &KeyValue| !before.contains(now);
+    // A code that the contract does not know is shown among the errors only beside the attribute that says it.
+    let errors_changed = after.iter().any(|now| now.key.as_str() == attr::TEXT_ERRORS && changed(now));
+    let is_carried = |now: &KeyValue| changed(now) || (errors_changed && now.key.as_str() == attr::ERROR_CODE);
+    attributes.extend(after.into_iter().filter(|now| is_carried(now) && !own.contains(&now.key)));
     attributes.refuse(refused);
     span(
         RecordKind::Correction,

@@ -201,6 +201,21 @@ fn a_correction_carries_the_difference() {
     assert_eq!((span.name.as_str(), span.start_time_unix_nano), ("correction", span.end_time_unix_nano));
 }
 
+/// Guarantees: a correction of the errors alone carries the code that they show: of a code that the contract does not know, nothing else says
+/// that it may be shown.
+#[test]
+fn a_correction_of_the_errors_carries_their_code() {
+    let failed = |denials| {
+        let end = Ended { error_code: Some("code_of_tomorrow".into()), denials, ..Ended::new(RequestStatus::Failed) };
+        Lifecycle { end: Some(Ended { at: at(), ..end }), ..lifecycle() }
+    };
+    let denial = crate::Denial { code: "policy_denied".into(), exhausted: false, resets_at: None };
+    let message = sent(vec![correction(&failed(Vec::new()), &failed(vec![denial]), 1, at())]);
+    let (_, span) = message.spans().next().unwrap();
+    assert_eq!(view::text(&span.attributes, attr::ERROR_CODE), Some("code_of_tomorrow"));
+    assert!(view::text(&span.attributes, attr::TEXT_ERRORS).unwrap().contains("code_of_tomorrow"));
+}
+
 /// Guarantees: a client's context becomes the one link, without its trace state, and never the parent.
 #[test]
 fn a_clients_context_is_a_link() {
