@@ -63,6 +63,10 @@ pub fn marker(lifecycle: &Lifecycle, sequence: u32, observed_at: SystemTime) -> 
     )
 }
 
+/// Texts which may show what no closed set knows only beside the attribute that says it: an error's code, a client's id.
+const SAID_BESIDE: [(&str, &str); 2] =
+    [(attr::TEXT_ERRORS, attr::ERROR_CODE), (attr::REQUEST_SEARCH, attr::REQUEST_CORRELATION_ID)];
+
 /// The correction that says what a row has become since it was sent: the attributes of `after` that `before` had not, or had otherwise.
 /// An attribute that is gone, or a span status that changed, cannot be said. `sequence` counts from 1.
 #[must_use]
@@ -77,9 +81,9 @@ pub fn correction(before: &Lifecycle, after: &Lifecycle, sequence: u32, learned_
     // Never again what says which row this is, should a caller have mixed two up.
     let own: Vec<_> = attributes.iter().map(|own| own.key.clone()).collect();
     let changed = |now: &KeyValue| !before.contains(now);
-    // A code that the contract does not know is shown among the errors only beside the attribute that says it.
-    let errors_changed = after.iter().any(|now| now.key.as_str() == attr::TEXT_ERRORS && changed(now));
-    let is_carried = |now: &KeyValue| changed(now) || (errors_changed && now.key.as_str() == attr::ERROR_CODE);
+    let has_changed = |key: &str| after.iter().any(|now| now.key.as_str() == key && changed(now));
+    let besides: Vec<_> = SAID_BESIDE.iter().filter(|(composed, _)| has_changed(composed)).map(|(_, part)| *part).collect();
+    let is_carried = |now: &KeyValue| changed(now) || besides.contains(&now.key.as_str());
     attributes.extend(after.into_iter().filter(|now| is_carried(now) && !own.contains(&now.key)));
     attributes.refuse(refused);
     span(
