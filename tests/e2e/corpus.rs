@@ -408,12 +408,7 @@ fn every_case_holds_in_the_binary() {
     answers.extend(send::get(&format!("{}/metrics", serve.metrics())).everything());
     let values = cases.iter().filter(|case| case.expect != Expect::Pass).map(Case::text);
     let mut scanner = Scanner::new(values.filter(|value| value.chars().count() >= MIN_SCANNED_CHARS));
-    scanner.folder(folder.path());
-    assert!(serve.terminate().success());
-    scanner.folder(folder.path());
-    backend.recorded().iter().for_each(|request| scanner.bytes("forwarded", &request.everything()));
+    scanner.everything_of(&mut serve, folder.path(), &backend);
     scanner.bytes("an answer", &answers);
-    scanner.bytes("standard output", serve.stdout().as_bytes());
-    scanner.bytes("standard error", serve.stderr().as_bytes());
     scanner.assert_clean();
 }
