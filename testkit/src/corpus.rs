@@ -51,6 +51,8 @@ pub enum Expect {
     Strip,
     /// Its record is in no output.
     Drop,
+    /// The whole message is refused.
+    Refuse,
 }
 
 /// A signal, in the files.
@@ -113,6 +115,10 @@ pub enum Place {
     DictionaryIndex,
     /// A field that OTLP does not have, in the record.
     UnknownField,
+    /// The span's name, whose last byte is none of UTF-8.
+    NotUtf8,
+    /// The span's name, in a message whose last byte is missing.
+    Truncated,
     // Traces.
     SpanName,
     StatusMessage,

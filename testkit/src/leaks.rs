@@ -8,6 +8,9 @@ use std::path::Path;
 use aho_corasick::AhoCorasick;
 use flate2::read::GzDecoder;
 
+use crate::backend::Backend;
+use crate::serve::Serve;
+
 /// Most bytes that one gzip member may unpack to here.
 const MAX_UNPACKED_BYTES: u64 = 64 << 20;
 /// How many times gzip may be inside gzip.
@@ -64,6 +67,19 @@ impl Scanner {
                 }
             }
         }
+    }
+
+    /// Scans all that a `serve` leaves: its data folder while it runs and after it has ended, what was forwarded, and what it printed.
+    ///
+    /// # Panics
+    /// If it does not end as it should.
+    pub fn everything_of(&mut self, serve: &mut Serve, data_dir: &Path, backend: &Backend) {
+        self.folder(data_dir);
+        assert!(serve.terminate().success());
+        self.folder(data_dir);
+        backend.recorded().iter().for_each(|request| self.bytes("forwarded", &request.everything()));
+        self.bytes("standard output", serve.stdout().as_bytes());
+        self.bytes("standard error", serve.stderr().as_bytes());
     }
 
     /// What was found, one line each: where, which text, in which encoding.

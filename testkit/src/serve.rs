@@ -72,6 +72,18 @@ impl Serve {
         }
     }
 
+    /// The most memory that it has taken so far, in bytes.
+    ///
+    /// # Panics
+    /// Where there is no `/proc`.
+    #[must_use]
+    pub fn peak_memory_bytes(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("Linux says what a process takes");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak of its memory");
+        line.trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
+    }
+
     /// `host:port` of the OTLP/gRPC listener.
     #[must_use]
     pub fn otlp_grpc(&self) -> String {

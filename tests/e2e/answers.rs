@@ -93,6 +93,37 @@ fn two_messages_in_one_call_are_refused() {
     assert_eq!(serve.scrape().count("pooler_otel_refused_messages_total", &[("reason", "malformed")]), 1);
 }
 
+/// Guarantees: of many messages at once that are small and take a hundred times their size when they are decoded, those for which there is no room
+/// are refused as overloaded, with a time to try again; memory stays bounded; and afterwards all is as before.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_flood_is_refused() {
+    const SENDERS: usize = 12;
+    const ATTRIBUTES: usize = 300_000;
+    /// Twice what messages may take at the same time. All of these, let in at once, would take more.
+    const MAX_MEMORY_BYTES: u64 = 512 * 1024 * 1024;
+    let (_folder, serve) = serve();
+    let mut span = Row::numbered(1).span();
+    span.attributes.extend(vec![opentelemetry_proto::tonic::common::v1::KeyValue::default(); ATTRIBUTES]);
+    let heavy = otlp::request(vec![span]).encode_to_vec();
+    let url = format!("{}/v1/traces", serve.otlp_http());
+    let replies: Vec<_> = std::thread::scope(|scope| {
+        let senders: Vec<_> =
+            (0..SENDERS).map(|_| scope.spawn(|| send::post(&url, &[("content-type", send::PROTOBUF)], &heavy))).collect();
+        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+    });
+    let count = |status: u16| replies.iter().filter(|reply| reply.status == status).count();
+    let (taken, refused) = (count(200), count(503));
+    assert_eq!(taken + refused, SENDERS);
+    assert!(taken > 0 && refused > 0, "{taken} were taken, {refused} refused");
+    assert!(replies.iter().filter(|reply| reply.status == 503).all(|reply| !reply.header("retry-after").is_empty()));
+    let peak = serve.peak_memory_bytes();
+    assert!(peak < MAX_MEMORY_BYTES, "{peak} bytes");
+    send::grpc(&serve.otlp_grpc(), message(2, false), false).unwrap();
+    serve.assert_conserved();
+    assert_eq!(serve.scrape().count("pooler_otel_refused_messages_total", &[("reason", "overloaded")]), refused as u64);
+}
+
 /// Guarantees: the gauges say that it is ready and which version it is.
 #[test]
 fn the_gauges_say_what_runs() {

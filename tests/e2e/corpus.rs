@@ -33,6 +33,8 @@ const MIN_SCANNED_CHARS: usize = 8;
 
 /// What comes out of an engine.
 struct Output {
+    /// Whether the whole message was refused. Then there is nothing else.
+    is_refused: bool,
     /// All of it.
     bytes: Vec<u8>,
     /// The records in it.
@@ -77,7 +79,11 @@ impl Output {
                 points.map(|attributes| record(attributes, &[attr::POOL_SLUG, attr::GEN_AI_REQUEST_MODEL])).collect()
             }
         };
-        Self { bytes, records }
+        Self { is_refused: false, bytes, records }
+    }
+
+    fn refused() -> Self {
+        Self { is_refused: true, bytes: Vec::new(), records: Vec::new() }
     }
 
     fn contains(&self, text: &[u8]) -> bool {
@@ -94,6 +100,14 @@ fn text_of(attributes: &[KeyValue], key: &str) -> Option<String> {
 
 /// Whether the case's value became what it has to become, and nothing else changed.
 fn verify(case: &Case, planted: &Planted, output: &Output) -> Result<(), &'static str> {
+    if output.is_refused || case.expect == Expect::Refuse {
+        let agree = output.is_refused && case.expect == Expect::Refuse;
+        return if agree {
+            Ok(())
+        } else {
+            Err(if output.is_refused { "the message was refused" } else { "the message got through" })
+        };
+    }
     let value = case.text();
     if output.contains(value.as_bytes()) != (case.expect == Expect::Pass) {
         return Err(if case.expect == Expect::Pass { "the value is missing" } else { "the value got through" });
@@ -150,24 +164,23 @@ type Engine = (&'static str, fn(&Case, &Planted) -> Option<Output>);
 const ENGINES: &[Engine] = &[
     ("reference", |case, planted| {
         (signal(case) == Signal::Traces).then(|| {
-            Output::decoded(
-                Signal::Traces,
-                sanitizer::reference::protobuf(&Policy::contract(), SystemTime::now(), &planted.protobuf).unwrap().0,
-            )
+            let sanitized = sanitizer::reference::protobuf(&Policy::contract(), SystemTime::now(), &planted.protobuf);
+            sanitized.map_or_else(|_| Output::refused(), |(bytes, _)| Output::decoded(Signal::Traces, bytes))
         })
     }),
     ("fast", |case, planted| {
-        let message = &planted.protobuf;
-        match (signal(case) == Signal::Traces)
-            .then(|| fast::traces(&Policy::contract(), Times::until(SystemTime::now()), message).unwrap())?
-        {
-            Fast::Clean(_) => Some(Output::decoded(Signal::Traces, planted.protobuf.clone())),
-            Fast::Rewritten(bytes, _) => Some(Output::decoded(Signal::Traces, bytes.to_vec())),
-            Fast::Slow => None,
+        let (message, times) = (&planted.protobuf, Times::until(SystemTime::now()));
+        match (signal(case) == Signal::Traces).then(|| fast::traces(&Policy::contract(), times, message))? {
+            Err(_) => Some(Output::refused()),
+            Ok(fast) => match fast {
+                Fast::Clean(_) => Some(Output::decoded(Signal::Traces, planted.protobuf.clone())),
+                Fast::Rewritten(bytes, _) => Some(Output::decoded(Signal::Traces, bytes.to_vec())),
+                Fast::Slow => None,
+            },
         }
     }),
-    ("protobuf", |case, planted| Some(Output::decoded(signal(case), sanitized(signal(case), &planted.protobuf, false)))),
-    ("JSON", |case, planted| Some(Output::decoded(signal(case), sanitized(signal(case), &planted.json, true)))),
+    ("protobuf", |case, planted| Some(sanitized(signal(case), &planted.protobuf, false))),
+    ("JSON", |case, planted| Some(sanitized(signal(case), &planted.json, true))),
     ("exporter", exported),
 ];
 
@@ -175,12 +188,12 @@ fn signal(case: &Case) -> Signal {
     case.signal.into()
 }
 
-fn sanitized(signal: Signal, message: &[u8], json: bool) -> Vec<u8> {
-    fn run<R: sanitizer::Export>(message: &[u8], json: bool) -> Vec<u8> {
+fn sanitized(signal: Signal, message: &[u8], json: bool) -> Output {
+    fn run<R: sanitizer::Export>(message: &[u8], json: bool) -> Output {
         let (policy, now) = (Policy::contract(), SystemTime::now());
         let sanitized =
             if json { sanitizer::json::<R>(&policy, now, message) } else { sanitizer::protobuf::<R>(&policy, now, message) };
-        sanitized.unwrap().encoded().to_vec()
+        sanitized.map_or_else(|_| Output::refused(), |sanitized| Output::decoded(R::SIGNAL, sanitized.encoded().to_vec()))
     }
     match signal {
         Signal::Traces => run::<ExportTraceServiceRequest>(message, json),
@@ -197,7 +210,7 @@ fn exported(case: &Case, planted: &Planted) -> Option<Output> {
     let value = case.text();
     let of_case = |place: Place| if case.place == place { value.clone() } else { String::new() };
     let sdk = |attributes: &[KeyValue]| attributes.iter().map(sdk_attribute).collect::<Option<Vec<_>>>();
-    let mut request = ExportTraceServiceRequest::decode(&planted.protobuf[..]).unwrap();
+    let mut request = ExportTraceServiceRequest::decode(&planted.protobuf[..]).ok()?;
     let group = request.resource_spans.remove(0).scope_spans.remove(0);
     let span = group.spans.into_iter().next()?;
     let other = |attributes: Vec<opentelemetry::KeyValue>, state: &str| {
@@ -259,7 +272,7 @@ fn exported(case: &Case, planted: &Planted) -> Option<Output> {
     let attributes = kept.attributes.iter().map(proto_attribute).collect();
     let record = Record { id: kept.span_context.span_id().to_bytes().to_vec(), attributes };
     let texts = kept.attributes.iter().map(|a| format!("{}={}", a.key, a.value)).collect::<Vec<_>>().join("\n");
-    Some(Output { bytes: format!("{texts}\n{}\n{kept:?}", kept.name).into_bytes(), records: vec![record] })
+    Some(Output { is_refused: false, bytes: format!("{texts}\n{}\n{kept:?}", kept.name).into_bytes(), records: vec![record] })
 }
 
 fn trace_state(text: &str) -> TraceState {
@@ -320,7 +333,8 @@ fn every_case_holds_in_the_library() {
 fn a_wrong_expectation_is_seen() {
     for (number, case) in (1..).zip(corpus::all()) {
         let planted = planted(&case, number);
-        let expects = [Expect::Pass, Expect::Strip, Expect::Drop].into_iter().filter(|expect| *expect != case.expect);
+        let expects =
+            [Expect::Pass, Expect::Strip, Expect::Drop, Expect::Refuse].into_iter().filter(|expect| *expect != case.expect);
         for wrong in expects.map(|expect| Case { expect, ..case.clone() }) {
             for (name, engine) in ENGINES {
                 if let Some(output) = engine(&case, &planted) {
@@ -352,16 +366,25 @@ fn every_case_holds_in_the_binary() {
     for (number, (case, way)) in (1..).zip(cases.iter().flat_map(|case| WAYS.map(|way| (case, way)))) {
         let planted = planted(case, number);
         let signal = signal(case);
+        let is_refused = case.expect == Expect::Refuse;
         if way == "grpc" {
             let answer = send::grpc_bytes(&serve.otlp_grpc(), service(signal), planted.protobuf.clone(), false);
-            answers.extend(answer.unwrap_or_else(|status| panic!("{}: {status}", case.id)));
+            match answer {
+                Err(status) if is_refused => {
+                    assert_eq!(status.code() as i32, 3, "{}: {status}", case.id);
+                    answers.extend(status.message().bytes());
+                }
+                answer => answers.extend(answer.unwrap_or_else(|status| panic!("{}: {status}", case.id))),
+            }
         } else {
             let body = if way == JSON { &planted.json } else { &planted.protobuf };
             let reply = send::post(&format!("{}/v1/{signal}", serve.otlp_http()), &[("content-type", way)], body);
-            assert_eq!(reply.status, 200, "{} as {way}: {}", case.id, reply.text());
+            assert_eq!(reply.status, if is_refused { 400 } else { 200 }, "{} as {way}: {}", case.id, reply.text());
             answers.extend(reply.everything());
         }
-        sent.push((case, way, planted));
+        if !is_refused {
+            sent.push((case, way, planted));
+        }
     }
     serve.assert_conserved();
 
@@ -386,12 +409,7 @@ fn every_case_holds_in_the_binary() {
     answers.extend(send::get(&format!("{}/metrics", serve.metrics())).everything());
     let values = cases.iter().filter(|case| case.expect != Expect::Pass).map(Case::text);
     let mut scanner = Scanner::new(values.filter(|value| value.chars().count() >= MIN_SCANNED_CHARS));
-    scanner.folder(folder.path());
-    assert!(serve.terminate().success());
-    scanner.folder(folder.path());
-    backend.recorded().iter().for_each(|request| scanner.bytes("forwarded", &request.everything()));
+    scanner.everything_of(&mut serve, folder.path(), &backend);
     scanner.bytes("an answer", &answers);
-    scanner.bytes("standard output", serve.stdout().as_bytes());
-    scanner.bytes("standard error", serve.stderr().as_bytes());
     scanner.assert_clean();
 }

@@ -88,13 +88,8 @@ fn nothing_planted_gets_through() {
 
         read_everything(&serve, &ways, &answers);
         let mut scanner = Scanner::new(ways.iter().flat_map(|way| way.plants.markers()));
-        scanner.folder(folder.path());
-        assert!(serve.terminate().success());
-        scanner.folder(folder.path());
-        backend.recorded().iter().for_each(|request| scanner.bytes("forwarded", &request.everything()));
+        scanner.everything_of(&mut serve, folder.path(), &backend);
         scanner.bytes("an answer", &answers.0.lock().unwrap());
-        scanner.bytes("standard output", serve.stdout().as_bytes());
-        scanner.bytes("standard error", serve.stderr().as_bytes());
         scanner.assert_clean();
     }
 }

@@ -68,13 +68,12 @@ impl Kind {
     pub(super) fn encode(&self, value: Scalar) -> Option<Encoded> {
         let of = match (self, value) {
             (Self::Hex, Scalar::Text(digits)) => return hex(digits.as_bytes()).map(Encoded::Bytes),
-            (Self::Hex | Self::Message(_), _) => return None,
+            // Names of an enumeration's members are proto3's, but not OTLP's.
+            (Self::Hex | Self::Message(_), _) | (Self::Scalar(Type::Enum), Scalar::Text(_)) => return None,
             (Self::Scalar(Type::String), Scalar::Text(text)) => return Some(Encoded::Bytes(text.into_bytes())),
             (Self::Scalar(Type::Bytes), Scalar::Text(digits)) => return base64(digits.as_bytes()).map(Encoded::Bytes),
             (Self::Scalar(Type::Bool), Scalar::Bool(value)) => return Some(Encoded::Varint(value.into())),
             (Self::Scalar(Type::Double), value) => return double(&value).map(|n| Encoded::Fixed64(n.to_bits())),
-            // Names of an enumeration's members are proto3's, but not OTLP's.
-            (Self::Scalar(Type::Enum), Scalar::Text(_)) => return None,
             (Self::Scalar(of), value) => (*of, whole(&value)?),
         };
         // On the wire a negative number has 64 bits, whatever its field has.

@@ -131,7 +131,7 @@ fn traces(case: &Case, number: u32) -> Planted {
         let link = |trace_id: &[u8]| Link { trace_id: trace_id.to_vec(), span_id: vec![7; 8], ..Link::default() };
         match case.place {
             Place::UnknownField => {}
-            Place::SpanName => span.name = value,
+            Place::SpanName | Place::NotUtf8 | Place::Truncated => span.name = value,
             Place::StatusMessage => span.status.get_or_insert_default().message = value,
             Place::TraceState => span.trace_state = format!("vendor={value}"),
             Place::EventName => span.events.push(Event { name: value, ..Event::default() }),
@@ -162,7 +162,21 @@ fn traces(case: &Case, number: u32) -> Planted {
         protobuf = field(1, &resource);
         json["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["unknownField"] = case.text().into();
     }
-    Planted { protobuf, json: json.to_string().into_bytes(), witness: legal.span_id, legal: legal.attributes }
+    let mut json = json.to_string().into_bytes();
+    for message in [&mut protobuf, &mut json] {
+        match case.place {
+            Place::NotUtf8 => spoil(message, case.text().as_bytes()),
+            Place::Truncated => drop(message.pop()),
+            _ => {}
+        }
+    }
+    Planted { protobuf, json, witness: legal.span_id, legal: legal.attributes }
+}
+
+/// Makes the last byte of a text one that is none of UTF-8.
+fn spoil(message: &mut [u8], text: &[u8]) {
+    let at = message.windows(text.len()).position(|window| window == text).expect("the text is in the message");
+    message[at + text.len() - 1] = 0xff;
 }
 
 fn logs(case: &Case, number: u32) -> Planted {

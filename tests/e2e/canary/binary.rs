@@ -77,13 +77,8 @@ fn nothing_forbidden_gets_through_the_binary() {
 
         answers.extend(send::get(&format!("{}/metrics", serve.metrics())).everything());
         let mut scanner = Scanner::new(markers);
-        scanner.folder(folder.path());
-        assert!(serve.terminate().success());
-        scanner.folder(folder.path());
-        backend.recorded().iter().for_each(|request| scanner.bytes("forwarded", &request.everything()));
+        scanner.everything_of(&mut serve, folder.path(), &backend);
         scanner.bytes("an answer", &answers);
-        scanner.bytes("standard output", serve.stdout().as_bytes());
-        scanner.bytes("standard error", serve.stderr().as_bytes());
         scanner.assert_clean();
     }
 }
