@@ -109,7 +109,7 @@ impl Pipeline {
     }
 
     async fn take(&self, signal: Signal, protocol: Protocol, message: Bytes) -> Result<Report, Refusal> {
-        let _permit = self.admit(protocol, &message).await?;
+        let _permit = self.admit(signal, protocol, &message).await?;
         let report = match signal {
             Signal::Traces => self.take_traces(&self.sanitize(protocol, message).await?).await?,
             Signal::Logs => self.pass_on(&self.sanitize::<ExportLogsServiceRequest>(protocol, message).await?),
@@ -121,13 +121,15 @@ impl Pipeline {
 
     /// Makes room for a message: its own bytes, and about what it takes when it is decoded. One that takes more than there is room for is let in
     /// alone.
-    async fn admit(&self, protocol: Protocol, message: &Bytes) -> Result<SemaphorePermit<'_>, Refusal> {
+    async fn admit(&self, signal: Signal, protocol: Protocol, message: &Bytes) -> Result<SemaphorePermit<'_>, Refusal> {
         let bytes = message.clone();
         let decoded = off_thread(message.len(), move || match protocol {
             Protocol::HttpJson => sanitizer::decoded_json_bytes(&bytes),
             Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::decoded_protobuf_bytes(&bytes),
         });
-        let permits = ((message.len() + decoded.await?) / PERMIT_BYTES + 1).min(IN_FLIGHT_BYTES / PERMIT_BYTES);
+        // Of buckets and bounds, a byte in a message is a number of eight when it is decoded.
+        let packed = if signal == Signal::Metrics { message.len() * size_of::<u64>() } else { 0 };
+        let permits = ((message.len() + decoded.await? + packed) / PERMIT_BYTES + 1).min(IN_FLIGHT_BYTES / PERMIT_BYTES);
         let permits = u32::try_from(permits).map_err(|_| Refusal::TooLarge)?;
         self.in_flight.try_acquire_many(permits).map_err(|_| Refusal::Overloaded)
     }

@@ -365,8 +365,11 @@ impl<'a> Walk<'a> {
     /// What has to be hidden in a record or resource with these attributes.
     pub(super) fn hidden(&self, attributes: &[Attribute<'a>]) -> Result<Hidden, Stop> {
         self.policy.hidden(|key| match self.tables.number(key.as_bytes()) {
-            Some(number) => Attribute::first_text(attributes, Some(number)),
-            None => Ok(None),
+            // Of two, one could say another name than the other hides.
+            Some(number) if attributes.iter().filter(|attribute| attribute.number == Some(number)).count() == 1 => {
+                Attribute::first_text(attributes, Some(number))
+            }
+            _ => Ok(None),
         })
     }
 

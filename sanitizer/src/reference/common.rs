@@ -200,13 +200,19 @@ fn account_id(attributes: &[KeyValue]) -> Option<String> {
 }
 
 fn hidden(attributes: &[KeyValue], work: &Work<'_>) -> Hidden {
-    let Ok(hidden) = work.policy.hidden(|key| Ok::<_, Infallible>(first_text(attributes, key)));
+    let Ok(hidden) = work.policy.hidden(|key| Ok::<_, Infallible>(only_text(attributes, key)));
     hidden
 }
 
 /// The texts under a key.
 pub(super) fn texts<'a>(attributes: &'a [KeyValue], key: &str) -> impl Iterator<Item = &'a str> {
     attributes.iter().filter(move |attribute| attribute.key == key).filter_map(crate::view::text_value)
+}
+
+/// The text under a key that occurs once. Of two, one could say another name than the other hides.
+fn only_text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    let is_once = attributes.iter().filter(|attribute| attribute.key == key).count() == 1;
+    is_once.then(|| first_text(attributes, key)).flatten()
 }
 
 pub(super) fn first_text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
