@@ -127,10 +127,12 @@ impl Watch {
         self.seen = text.as_ref().ok().cloned();
         match text.and_then(|text| PolicyFile::parse(&self.path, text)) {
             Ok(PolicyFile { policy, .. }) => {
-                self.metrics.policy_in_force(policy.version());
-                self.metrics.policy_reloaded(ReloadResult::Loaded);
-                tracing::info!(version = policy.version(), "the policy is loaded again");
+                let version = policy.version().to_owned();
+                // Said when it is so: who reads the metric may send by it.
                 self.in_force.replace(policy);
+                self.metrics.policy_in_force(&version);
+                self.metrics.policy_reloaded(ReloadResult::Loaded);
+                tracing::info!(version, "the policy is loaded again");
             }
             Err(invalid) => {
                 self.metrics.policy_reloaded(ReloadResult::Invalid);
