@@ -384,13 +384,17 @@ class Run:
         markers = sum((request.open_ms or 0) < 60_000 and (request.marked or request.open_ms is not None) for request in self.seen)
 
         def complete(kind, count):
-            times = {"start": int(time.time()) - 3600, "end": int(time.time()) + 1}
-            query = {"q": f'{{ span.codex_pooler.record.kind = "{kind}" }}', "limit": 1000, "spss": 1}
-            return len(json.loads(ask(f"{url}/api/search", query | times)[1])["traces"]) >= count
+            return traces_in(url, f'{{ span.codex_pooler.record.kind = "{kind}" }}') >= count
 
         wait_for("Tempo to have every row", lambda: complete("request", ended))
         wait_for("Tempo to have every marker", lambda: complete("in_progress", markers))
         self.tables(url, live=False)
+
+
+def traces_in(url, query):
+    """How many traces of the last hour a query finds."""
+    times = {"start": int(time.time()) - 3600, "end": int(time.time()) + 1}
+    return len(json.loads(ask(f"{url}/api/search", {"q": query, "limit": 1000, "spss": 1} | times)[1]).get("traces") or [])
 
 
 def attributes(span):
@@ -430,6 +434,8 @@ def main():
         Prometheus(arguments.prometheus, folder, arguments.root, serve.address["metrics"]) as prometheus,
     ):
         run = Run(arguments.root, serve, prometheus)
+        if arguments.tempo and traces_in(arguments.tempo, "{ }"):
+            sys.exit("this Tempo holds traces already, which would be among the answers: start it with an empty folder")
         run.both_waves(["store", "forward"] if arguments.tempo else ["store"])
         run.tables(serve.tempo, live=True)
         for selection in PROMQL_SELECTIONS:

@@ -16,7 +16,8 @@ RESPONSES, COMPACT = "/backend-api/codex/responses", "/backend-api/codex/respons
 TRANSPORTS = {"http_sse": "HTTP SSE", "websocket": "WebSocket", "http_compact_json": "HTTP"}
 CLASSES = {"http_sse": "proxy_stream", "websocket": "proxy_websocket", "http_compact_json": "proxy_compact"}
 NEUTRAL_CODES = {"client_disconnected", "invalid_request_error"}
-LATE_MS = 20 * 60_000
+#: Later than the ten minutes from which a row counts as late, and within the fifteen in which Tempo searches what it has not flushed.
+LATE_MS = 12 * 60_000
 #: A secret that a misbehaving client puts where an id belongs; no real one.
 LEAKED = "ghp_" + "a1B2c3D4e5F6" * 3
 
