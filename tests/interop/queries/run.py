@@ -29,6 +29,9 @@ NOW_IS_S = 300
 DROPPED_LABELS = {"__name__", "job", "version"}
 BOTH_POOLS = list(traffic.POOLS)
 
+#: For a span without this attribute, which has a column of its own in its files, a Tempo answers the text `nil`; see bench/record/queries.md.
+NIL_IN_TEMPO = "http.response.status_code"
+
 PROMQL_SELECTIONS = [
     {},
     *({"pool": pool} for pool in traffic.POOLS),
@@ -324,6 +327,8 @@ class Run:
     def same(self, what, selected, truth, row):
         for key in selected:
             value = truth.get(key)
+            if value is None and row.get(key) == "nil" and key == NIL_IN_TEMPO and self.serve.tempo not in what:
+                continue
             equal = math.isclose(value, row.get(key, math.nan)) if isinstance(value, float) else row.get(key) == value
             if not equal:
                 self.fail(f"{what}: {key} is {row.get(key)!r}, not {value!r}")
