@@ -228,6 +228,7 @@ class Oracle:
             "Parsed": [pace({of: sent["messages"]})],
             "Stripped by reason": [pace({("unknown_key",): sent["leaks"], ("detected",): sent["leaks"]})],
             "Stripped by place": [pace({("span_attribute",): 2 * sent["leaks"]})],
+            "Broken rules": [pace({("codex_pooler.request.correlation_id",): sent["leaks"]})],
             "Records parsed by signal": [pace({("traces",): sent["spans"] + sent["unusable"]})],
             "Records dropped by reason": [pace({("traces", "invalid_id"): sent["unusable"]})],
             "Records accepted by signal": [pace({("traces",): sent["spans"]})],

@@ -29,6 +29,9 @@ NOW_IS_S = 300
 DROPPED_LABELS = {"__name__", "job", "version"}
 BOTH_POOLS = list(traffic.POOLS)
 
+#: For a span without this attribute, which has a column of its own in its files, a Tempo answers the text `nil`; see bench/record/queries.md.
+NIL_IN_TEMPO = "http.response.status_code"
+
 PROMQL_SELECTIONS = [
     {},
     *({"pool": pool} for pool in traffic.POOLS),
@@ -324,6 +327,8 @@ class Run:
     def same(self, what, selected, truth, row):
         for key in selected:
             value = truth.get(key)
+            if value is None and row.get(key) == "nil" and key == NIL_IN_TEMPO and self.serve.tempo not in what:
+                continue
             equal = math.isclose(value, row.get(key, math.nan)) if isinstance(value, float) else row.get(key) == value
             if not equal:
                 self.fail(f"{what}: {key} is {row.get(key)!r}, not {value!r}")
@@ -384,13 +389,17 @@ class Run:
         markers = sum((request.open_ms or 0) < 60_000 and (request.marked or request.open_ms is not None) for request in self.seen)
 
         def complete(kind, count):
-            times = {"start": int(time.time()) - 3600, "end": int(time.time()) + 1}
-            query = {"q": f'{{ span.codex_pooler.record.kind = "{kind}" }}', "limit": 1000, "spss": 1}
-            return len(json.loads(ask(f"{url}/api/search", query | times)[1])["traces"]) >= count
+            return traces_in(url, f'{{ span.codex_pooler.record.kind = "{kind}" }}') >= count
 
         wait_for("Tempo to have every row", lambda: complete("request", ended))
         wait_for("Tempo to have every marker", lambda: complete("in_progress", markers))
         self.tables(url, live=False)
+
+
+def traces_in(url, query):
+    """How many traces of the last hour a query finds."""
+    times = {"start": int(time.time()) - 3600, "end": int(time.time()) + 1}
+    return len(json.loads(ask(f"{url}/api/search", {"q": query, "limit": 1000, "spss": 1} | times)[1]).get("traces") or [])
 
 
 def attributes(span):
@@ -403,10 +412,11 @@ def attributes(span):
 
 
 #: Alerts whose conditions this traffic meets, and for which Pools; they fire when that lasts. Core agents: 5 of 26 requests are bad, more than
-#: 14.4 %, and 5 of 26 settlements have no usage. Night shift: too few requests that count for its budget; 10 of 12 attempts on one account fail
-#: while another serves; 14 of 22 settlements have no usage; an open request has lost its heartbeat. A client sends secrets.
+#: 14.4 %, and 5 of 26 settlements have no usage. Night shift: 14 of 22 requests are bad; 18 of 20 attempts on one account fail while another
+#: serves; 22 of 30 settlements have no usage; an open request has lost its heartbeat. A client sends secrets. No number is near its limit,
+#: because Prometheus extrapolates over the rules' own windows.
 ALERTS = {
-    "CodexPoolerErrorBudgetBurn": {"core-agents"},
+    "CodexPoolerErrorBudgetBurn": {"core-agents", "night_shift-2"},
     "CodexPoolerUsageUnknown": {"core-agents", "night_shift-2"},
     "CodexPoolerAccountFailing": {"night_shift-2"},
     "CodexPoolerHeartbeatLost": {"night_shift-2"},
@@ -430,6 +440,8 @@ def main():
         Prometheus(arguments.prometheus, folder, arguments.root, serve.address["metrics"]) as prometheus,
     ):
         run = Run(arguments.root, serve, prometheus)
+        if arguments.tempo and traces_in(arguments.tempo, "{ }"):
+            sys.exit("this Tempo holds traces already, which would be among the answers: start it with an empty folder")
         run.both_waves(["store", "forward"] if arguments.tempo else ["store"])
         run.tables(serve.tempo, live=True)
         for selection in PROMQL_SELECTIONS:

@@ -16,7 +16,8 @@ RESPONSES, COMPACT = "/backend-api/codex/responses", "/backend-api/codex/respons
 TRANSPORTS = {"http_sse": "HTTP SSE", "websocket": "WebSocket", "http_compact_json": "HTTP"}
 CLASSES = {"http_sse": "proxy_stream", "websocket": "proxy_websocket", "http_compact_json": "proxy_compact"}
 NEUTRAL_CODES = {"client_disconnected", "invalid_request_error"}
-LATE_MS = 20 * 60_000
+#: Later than the ten minutes from which a row counts as late, and within the fifteen in which Tempo searches what it has not flushed.
+LATE_MS = 12 * 60_000
 #: A secret that a misbehaving client puts where an id belongs; no real one.
 LEAKED = "ghp_" + "a1B2c3D4e5F6" * 3
 
@@ -236,10 +237,10 @@ def kinds():
         (3, Request(core, "gpt-5.4", "succeeded", [good(aurora, 7.0)], usage=(8_000, 1_000, 0, 2_000, 1_000), pricing="unpriced_missing_model",
                     incomplete=True, duration_ms=12_400)),
         (2, Request(core, "gpt-5.4-mini", "succeeded", [good(team)], usage=usage, cost=0.25, late=True, **priced)),
-        (6, Request(night, "gpt-5.4", "failed", [failed(cpp, "upstream_unauthorized")], "upstream_unauthorized", route=COMPACT,
+        (14, Request(night, "gpt-5.4", "failed", [failed(cpp, "upstream_unauthorized")], "upstream_unauthorized", route=COMPACT,
                     transport="http_compact_json", **unknown)),
         (2, Request(night, "gpt-5.4-codex", "succeeded", [good(aurora)], usage_status="usage_pending", corrected=((9_000, 3_000, 0, 1_000, 0), 1.25))),
-        (3, Request(night, "none", "rejected", [], "quota_exhausted", duration_ms=2, **none)),
+        (2, Request(night, "none", "rejected", [], "quota_exhausted", duration_ms=2, **none)),
         (2, Request(night, "gpt-5.4", "succeeded", [good(cpp)], usage=usage, cost=0.25, leaks=True, **priced)),
         (2, Request(core, "gpt-5.4", "succeeded", [good(aurora)], usage=usage, cost=0.25, marked=True, **priced)),
         (2, Request(core, "gpt-5.4-codex", "in_progress", [good(aurora)], open_ms=500, transport="websocket")),
