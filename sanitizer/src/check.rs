@@ -1,4 +1,4 @@
-//! Applies a contract rule to one value. The exporter does it to what it sends, and a [`Policy`](crate::Policy) before it asks what an operator
+//! Applies a contract rule to one value. The exporter does it to what it sends, and a [`Policy`] before it asks what an operator
 //! demands besides.
 
 use std::collections::HashMap;
