@@ -134,7 +134,7 @@ fn a_policy_is_loaded_again() {
         std::os::unix::fs::symlink(name, &new).unwrap();
         std::fs::rename(new, data).unwrap();
     };
-    version("one", "# the contract alone\n");
+    version("one", "{} # the contract alone\n");
     version("two", ADDS_TEAM);
     version("three", "attributes:\n  acme.team: {places: [row], type: text}\n");
     turn_to("one");

@@ -52,7 +52,8 @@ impl PolicyError {
 type Result<T> = std::result::Result<T, PolicyError>;
 
 impl Policy {
-    /// The contract, with what this file adds and tightens. An empty file is the contract alone.
+    /// The contract, with what this file adds and tightens. A file that says `{}` is the contract alone, an
+    /// empty one an error.
     ///
     /// ```
     /// # #[cfg(feature = "policy-file")] {
@@ -209,7 +210,8 @@ struct Options<'a> {
 
 impl<'a> Options<'a> {
     fn read(node: &'a Node, line: u64, known: &[&str]) -> Result<Self> {
-        let entries = entries(node)?;
+        // A bare key has an error of its own.
+        let entries = if matches!(node.value, Value::Nothing) { &[] } else { entries(node)? };
         if let Some(unknown) = entries.iter().find(|entry| !known.contains(&entry.key.as_str())) {
             return Err(PolicyError::new(unknown.line, format!("unknown option; there are {}", known.join(", "))));
         }
@@ -388,11 +390,13 @@ fn pattern(node: &Node) -> Result<Regex> {
     build(&format!(r"\A(?:{pattern})\z"))
 }
 
-/// The entries of a map; none where nothing stands.
+/// The entries of a map. Nothing is no map: so does the beginning of a file look that is still being written, and half of a policy hides nothing.
 fn entries(node: &Node) -> Result<&[Entry]> {
     match &node.value {
         Value::Map(entries) => Ok(entries),
-        Value::Nothing => Ok(&[]),
+        Value::Nothing => {
+            Err(PolicyError::new(node.line, "nothing stands here; write `{}` where nothing is meant, or leave the key out"))
+        }
         _ => Err(PolicyError::new(node.line, "keys with values are expected here, as in `key: value`")),
     }
 }

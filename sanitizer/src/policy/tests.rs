@@ -80,6 +80,9 @@ fn errors_name_their_line_and_echo_nothing() {
         (0..count).fold(String::from("attributes:\n"), |file, n| file + &format!("  zzz.a{n}: {{places: [row], type: bool}}\n"))
     };
     for (line, says, file) in [
+        (1, "nothing stands here", String::new()),
+        (1, "nothing stands here", "# only\n".to_owned()),
+        (1, "nothing stands here", "hide:\n".to_owned()),
         (3, "unknown option", "# a\n\nzzz: {}\n".to_owned()),
         (1, "keys with values", "zzz\n".to_owned()),
         (1, "64 KiB", format!("#{}", "z".repeat(64 * 1024))),
@@ -164,7 +167,7 @@ fn errors_name_their_line_and_echo_nothing() {
 #[test]
 fn the_version_is_of_the_rules() {
     let contract = Policy::contract();
-    assert_eq!(policy("").version(), contract.version());
+    assert_eq!(policy("{}").version(), contract.version());
     assert_eq!(policy("# nothing\nhide: {pools: []}\n").version(), contract.version());
     assert!(
         contract.version().len() == 12 && contract.version().bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
@@ -172,7 +175,7 @@ fn the_version_is_of_the_rules() {
     let one = policy("hide: {pools: [a, b]}\ntighten: {user_agent.name: remove}\n");
     assert_eq!(one.version(), policy("tighten:\n  user_agent.name: remove\nhide:\n  pools: [b, a]\n").version());
     let files = [
-        "",
+        "{}",
         "hide: {pools: [a]}",
         "hide: {pools: [b]}",
         "tighten: {user_agent.name: remove}",
