@@ -1,7 +1,10 @@
 //! The display rules of the request log: how a value, and how a whole column, is shown. Emitters compose the `codex_pooler.text.*`
 //! attributes with them, because Grafana cannot compose text; the terminal uses them too.
 //!
-//! A composed text has parts joined by [`SEPARATOR`], and is [`DASH`] where there is nothing to show.
+//! A composed text has parts joined by [`SEPARATOR`], and is [`DASH`] where there is nothing to show. The columns are written to a writer, part by part:
+//! so a text can also be compared with what it should be, without composing that first. Errors are those of the writer.
+
+use std::fmt::{self, Write};
 
 use crate::{ClientFamily, DASH, ReasoningEffort, RequestStatus, Route, ServiceTier, Transport, UsageStatus};
 
@@ -61,16 +64,55 @@ pub fn account_short_form(account_id: &str) -> String {
 /// ```
 #[must_use]
 pub fn latency(milliseconds: u64) -> String {
+    written(|out| write_latency(out, milliseconds))
+}
+
+fn write_latency(out: &mut impl Write, milliseconds: u64) -> fmt::Result {
     let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
-    match (seconds, rest) {
-        (0, _) => format!("{milliseconds}ms"),
-        (_, 0) => format!("{seconds}s"),
-        (_, 250) => format!("{seconds}.3s"),
-        (_, 750) => format!("{seconds}.8s"),
+    let tenths = match (seconds, rest) {
+        (0, _) => {
+            write_number(out, milliseconds)?;
+            return out.write_str("ms");
+        }
+        (_, 0) => {
+            write_number(out, seconds)?;
+            return out.write_str("s");
+        }
+        (_, 250 | 750) => milliseconds / 100 + 1,
         // Exact up to 2^53 milliseconds, some 285,000 years.
         #[allow(clippy::cast_precision_loss)]
-        _ => format!("{:.1}s", milliseconds as f64 / 1000.0),
+        (_, rest) if rest % 100 == 50 => return write!(out, "{:.1}s", milliseconds as f64 / 1000.0),
+        // No half, so that binary and decimal fractions are rounded alike.
+        _ => milliseconds / 100 + u64::from(rest % 100 > 50),
+    };
+    write_number(out, tenths / 10)?;
+    out.write_str(".")?;
+    write_number(out, tenths % 10)?;
+    out.write_str("s")
+}
+
+/// What `write` writes.
+fn written(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write(&mut text);
+    text
+}
+
+/// A number in decimal digits. The formatter of the standard library takes several times as long, and every row has many numbers.
+fn write_number(out: &mut impl Write, mut n: u64) -> fmt::Result {
+    /// Digits of the largest number.
+    const MAX_DIGITS: usize = 20;
+    let mut digits = [b'0'; MAX_DIGITS];
+    let mut start = MAX_DIGITS - 1;
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        (*digit, start) = (b'0' + (n % 10).to_le_bytes()[0], at);
+        n /= 10;
+        if n == 0 {
+            break;
+        }
     }
+    out.write_str(std::str::from_utf8(&digits[start..]).unwrap_or_default())
 }
 
 /// A count with at most one decimal: `692`, `50.1k`, `41k`, `1.2M`.
@@ -82,17 +124,24 @@ pub fn latency(milliseconds: u64) -> String {
 /// ```
 #[must_use]
 pub fn count(n: u64) -> String {
+    written(|out| write_count(out, n))
+}
+
+fn write_count(out: &mut impl Write, n: u64) -> fmt::Result {
     let (unit, suffix) = match n {
-        0..1_000 => return n.to_string(),
+        0..1_000 => return write_number(out, n),
         1_000..1_000_000 => (1_000, "k"),
         1_000_000..1_000_000_000 => (1_000_000, "M"),
         _ => (1_000_000_000, "B"),
     };
-    let tenths = (u128::from(n) * 10 + unit / 2) / unit;
-    match tenths % 10 {
-        0 => format!("{}{suffix}", tenths / 10),
-        tenth => format!("{}.{tenth}{suffix}", tenths / 10),
+    // Tenths, rounded; without multiplying the whole number, so that it cannot overflow.
+    let tenths = n / unit * 10 + (n % unit * 10 + unit / 2) / unit;
+    write_number(out, tenths / 10)?;
+    if !tenths.is_multiple_of(10) {
+        out.write_str(".")?;
+        write_number(out, tenths % 10)?;
     }
+    out.write_str(suffix)
 }
 
 /// A cost: from 10 cents, and for zero, two decimals with thousands separators; below that up to four decimals, at least two. Half goes
@@ -107,32 +156,50 @@ pub fn count(n: u64) -> String {
 /// ```
 #[must_use]
 pub fn usd(dollars: f64) -> String {
+    written(|out| write_usd(out, dollars))
+}
+
+fn write_usd(out: &mut impl Write, dollars: f64) -> fmt::Result {
     // A value that is not a number is shown as zero, never as text of its own.
     if dollars.is_nan() || dollars <= 0.0 {
-        return "$0.00".to_owned();
+        return out.write_str("$0.00");
     }
     // Saturates at 18 trillion dollars.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let micros = (dollars * 1e6).round() as u64;
     if micros < 50 {
-        return "<$0.0001".to_owned();
+        return out.write_str("<$0.0001");
     }
     if micros < 100_000 {
-        let four = format!("$0.{:04}", (micros + 50) / 100);
-        let keep = "$0.00".len();
-        let trimmed = four.trim_end_matches('0');
-        return four[..trimmed.len().max(keep)].to_owned();
+        let ten_thousandths = (micros + 50) / 100;
+        out.write_str("$0.")?;
+        // At least two decimals; of the others, none that is zero to the end.
+        for (unit, below) in [(1_000, 0), (100, 0), (10, 100), (1, 10)] {
+            if below == 0 || ten_thousandths % below != 0 {
+                write_number(out, ten_thousandths / unit % 10)?;
+            }
+        }
+        return Ok(());
     }
     let cents = micros.saturating_add(5_000) / 10_000;
-    let whole = (cents / 100).to_string();
-    let mut grouped = String::new();
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (whole.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
+    out.write_str("$")?;
+    write_grouped(out, cents / 100)?;
+    out.write_str(".")?;
+    write_number(out, cents / 10 % 10)?;
+    write_number(out, cents % 10)
+}
+
+/// A number with thousands separators.
+fn write_grouped(out: &mut impl Write, n: u64) -> fmt::Result {
+    if n < 1_000 {
+        return write_number(out, n);
     }
-    format!("${grouped}.{:02}", cents % 100)
+    write_grouped(out, n / 1_000)?;
+    out.write_str(",")?;
+    for unit in [100, 10, 1] {
+        write_number(out, n / unit % 10)?;
+    }
+    Ok(())
 }
 
 /// The plan badge: the plan's canonical name, with its family's name in parentheses where that differs.
@@ -195,7 +262,14 @@ pub const fn transport_label(transport: Transport) -> &'static str {
 /// `codex_pooler.text.account`: account and Pool.
 #[must_use]
 pub fn text_account(account: Option<&str>, pool_name: &str) -> String {
-    format!("{}{SEPARATOR}{pool_name}", account.unwrap_or(DASH))
+    written(|out| write_account(out, account, pool_name))
+}
+
+/// Writes [`text_account`].
+pub fn write_account(out: &mut impl Write, account: Option<&str>, pool_name: &str) -> fmt::Result {
+    out.write_str(account.unwrap_or(DASH))?;
+    out.write_str(SEPARATOR)?;
+    out.write_str(pool_name)
 }
 
 /// What the model column says, see [`text_model`].
@@ -220,73 +294,132 @@ pub struct ModelText<'a> {
 /// `codex_pooler.text.model`: model, effort, tier and API key, with what was requested where it differs.
 #[must_use]
 pub fn text_model(row: &ModelText<'_>) -> String {
-    let mut text = row.model.unwrap_or(DASH).to_owned();
+    written(|out| write_model(out, row))
+}
+
+/// Writes [`text_model`].
+pub fn write_model(out: &mut impl Write, row: &ModelText<'_>) -> fmt::Result {
+    out.write_str(row.model.unwrap_or(DASH))?;
     let effort = row.effort.or(row.requested_effort);
     if let Some(effort) = effort {
-        text = format!("{text}{SEPARATOR}{effort}");
+        out.write_str(SEPARATOR)?;
+        out.write_str(effort.as_str())?;
     }
     if let Some(requested) = row.requested_effort.filter(|r| Some(*r) != effort) {
-        text = format!("{text}{SEPARATOR}requested: {requested}");
+        write_requested(out, requested.as_str())?;
     }
     let tier = row.tier.unwrap_or(ServiceTier::Default);
-    text = format!("{text} / {tier}");
+    out.write_str(" / ")?;
+    out.write_str(tier.as_str())?;
     if let Some(requested) = row.requested_tier
         && requested != tier
         && requested != ServiceTier::Priority
         && (!row.fast_mode || tier == ServiceTier::Priority)
     {
-        text = format!("{text}{SEPARATOR}requested: {requested}");
+        write_requested(out, requested.as_str())?;
     }
-    format!("{text}{SEPARATOR}{}", row.api_key)
+    out.write_str(SEPARATOR)?;
+    out.write_str(row.api_key)
+}
+
+fn write_requested(out: &mut impl Write, requested: &str) -> fmt::Result {
+    out.write_str(SEPARATOR)?;
+    out.write_str("requested: ")?;
+    out.write_str(requested)
 }
 
 /// `codex_pooler.text.transport`: transport, a bolt in fast mode, client and its version.
 #[must_use]
 pub fn text_transport(transport: Transport, fast_mode: bool, client: Option<(ClientFamily, Option<&str>)>) -> String {
-    let mut text = transport_label(transport).to_owned();
+    written(|out| write_transport(out, transport, fast_mode, client))
+}
+
+/// Writes [`text_transport`].
+pub fn write_transport(
+    out: &mut impl Write,
+    transport: Transport,
+    fast_mode: bool,
+    client: Option<(ClientFamily, Option<&str>)>,
+) -> fmt::Result {
+    out.write_str(transport_label(transport))?;
     if fast_mode {
-        text.push_str(" ⚡");
+        out.write_str(" ⚡")?;
     }
     if let Some((family, version)) = client {
-        text = format!("{text}{SEPARATOR}{}", crate::client::label(family));
+        out.write_str(SEPARATOR)?;
+        out.write_str(crate::client::label(family))?;
         if let Some(version) = version {
-            text = format!("{text} {version}");
+            out.write_str(" ")?;
+            out.write_str(version)?;
         }
     }
-    text
+    Ok(())
 }
 
 /// `codex_pooler.text.route`: route, the route that the client called where the pooler translated it, and the latency.
 #[must_use]
 pub fn text_route(route: Route, translated_from: Option<Route>, latency_ms: Option<u64>) -> String {
-    let mut text = route.as_str().to_owned();
+    written(|out| write_route(out, route, translated_from, latency_ms))
+}
+
+/// Writes [`text_route`].
+pub fn write_route(
+    out: &mut impl Write,
+    route: Route,
+    translated_from: Option<Route>,
+    latency_ms: Option<u64>,
+) -> fmt::Result {
+    out.write_str(route.as_str())?;
     if let Some(origin) = translated_from {
-        text = format!("{text} ← {origin}");
+        out.write_str(" ← ")?;
+        out.write_str(origin.as_str())?;
     }
     if let Some(ms) = latency_ms {
-        text = format!("{text}{SEPARATOR}{}", latency(ms));
+        out.write_str(SEPARATOR)?;
+        write_latency(out, ms)?;
     }
-    text
+    Ok(())
 }
 
 /// `codex_pooler.text.usage`: tokens, cached tokens and cost. Nothing but a dash, with the reason, unless the usage is known and there
 /// is something to show: some tokens, or a price.
 #[must_use]
 pub fn text_usage(status: UsageStatus, total_tokens: Option<u64>, cached_tokens: Option<u64>, cost_usd: Option<f64>) -> String {
-    match status {
-        UsageStatus::UsageKnown => {}
-        UsageStatus::UsagePending => return format!("{DASH} (usage pending)"),
-        UsageStatus::UsageUnknown => return format!("{DASH} (usage unknown)"),
-        UsageStatus::NotApplicable | UsageStatus::Other => return DASH.to_owned(),
+    written(|out| write_usage(out, status, total_tokens, cached_tokens, cost_usd))
+}
+
+/// Writes [`text_usage`].
+pub fn write_usage(
+    out: &mut impl Write,
+    status: UsageStatus,
+    total_tokens: Option<u64>,
+    cached_tokens: Option<u64>,
+    cost_usd: Option<f64>,
+) -> fmt::Result {
+    let is_known = status == UsageStatus::UsageKnown && (total_tokens.unwrap_or(0) != 0 || cost_usd.is_some());
+    if !is_known {
+        out.write_str(DASH)?;
+        return match status {
+            UsageStatus::UsagePending => out.write_str(" (usage pending)"),
+            UsageStatus::UsageUnknown => out.write_str(" (usage unknown)"),
+            UsageStatus::UsageKnown | UsageStatus::NotApplicable | UsageStatus::Other => Ok(()),
+        };
     }
-    if total_tokens.unwrap_or(0) == 0 && cost_usd.is_none() {
-        return DASH.to_owned();
+    match total_tokens {
+        Some(tokens) => write_count(out, tokens)?,
+        None => out.write_str(DASH)?,
     }
-    let mut text = format!("{} tokens", total_tokens.map_or(DASH.to_owned(), count));
+    out.write_str(" tokens")?;
     if let Some(cached) = cached_tokens.filter(|n| *n != 0) {
-        text = format!("{text}{SEPARATOR}{} cached", count(cached));
+        out.write_str(SEPARATOR)?;
+        write_count(out, cached)?;
+        out.write_str(" cached")?;
     }
-    format!("{text}{SEPARATOR}{}", cost_usd.map_or("cost n/a".to_owned(), usd))
+    out.write_str(SEPARATOR)?;
+    match cost_usd {
+        Some(cost) => write_usd(out, cost),
+        None => out.write_str("cost n/a"),
+    }
 }
 
 /// One thing that went wrong with a request, as the log collects them: from the request, its denial, its excluded candidates and its attempts.

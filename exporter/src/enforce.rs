@@ -257,7 +257,7 @@ pub(crate) fn correct(kept: &mut [KeyValue], is_correction: bool) {
     if !kept.iter().any(|attribute| is_derived(attribute.key.as_str())) {
         return;
     }
-    let Ok(inputs) = Inputs::collect(|key| {
+    let inputs = Inputs::new(|key| {
         let value = kept.iter().find(|attribute| attribute.key.as_str() == key).map(|attribute| attribute.value.clone());
         Ok::<_, Infallible>(match value {
             Some(Value::String(text)) => Some(Input::Text(Cow::Owned(text.to_string()))),
@@ -266,14 +266,17 @@ pub(crate) fn correct(kept: &mut [KeyValue], is_correction: bool) {
             _ => None,
         })
     });
-    for attribute in kept.iter_mut().filter(|attribute| is_derived(attribute.key.as_str())) {
+    let mut corrected = Vec::new();
+    for (at, attribute) in kept.iter().enumerate().filter(|(_, attribute)| is_derived(attribute.key.as_str())) {
         let given = match &attribute.value {
             Value::String(text) => Some(text.as_str()),
             _ => None,
         };
-        if let Some(text) = inputs.correct(attribute.key.as_str(), given, is_correction) {
-            attribute.value = text.into();
-        }
+        let Ok(text) = inputs.correct(attribute.key.as_str(), given, is_correction);
+        corrected.extend(text.map(|text| (at, text)));
+    }
+    for (at, text) in corrected {
+        kept[at].value = text.into();
     }
 }
 

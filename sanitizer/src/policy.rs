@@ -19,6 +19,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use contract::{Attribute, Fallback, Record, RecordKind, StripReason, generated};
 
 use crate::check::{self, Value};
+use crate::derived::{self, Derived};
 use crate::fast::Tables;
 use demand::Demand;
 #[cfg(feature = "policy-file")]
@@ -281,9 +282,9 @@ impl KeyRule {
         self.hide.is_some()
     }
 
-    /// Whether its text has to follow from other attributes.
-    pub(crate) fn is_derived(&self) -> bool {
-        !self.is_removed() && crate::derived::is_derived(&self.key)
+    /// How its text has to follow from other attributes, if it has to.
+    pub(crate) fn derived(&self) -> Option<&'static Derived> {
+        if self.is_removed() { None } else { derived::of(&self.key) }
     }
 
     /// Whether a value may pass as it is; if not, why.

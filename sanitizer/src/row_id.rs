@@ -3,6 +3,8 @@
 
 use contract::RecordKind;
 
+use crate::detect::is_lower_uuid;
+
 /// Whether a span of this kind, with this trace id and these texts under `codex_pooler.request.id`, is where it belongs. All of them are asked,
 /// because which of them stays is decided later. Markers are in traces of their own, and spans without a kind may be anywhere.
 ///
@@ -21,7 +23,8 @@ pub fn is_at_home<'a>(kind: Option<RecordKind>, trace_id: &[u8], request_ids: im
     match kind {
         None | Some(RecordKind::InProgress) => true,
         Some(RecordKind::Request | RecordKind::Attempt | RecordKind::Correction) => {
-            request_ids.into_iter().all(|request_id| !is_row_id(request_id) || is_text_of(request_id, trace_id))
+            let own = <&[u8; 16]>::try_from(trace_id).ok().map(text_of);
+            request_ids.into_iter().all(|request_id| own.is_some_and(|own| request_id == own) || !is_row_id(request_id))
         }
     }
 }
@@ -34,18 +37,18 @@ pub const fn is_root(kind: Option<RecordKind>) -> bool {
 
 /// Whether a text has the form of a row id: a UUID in lower case with dashes.
 fn is_row_id(text: &[u8]) -> bool {
-    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    text.len() == 36
-        && text.iter().enumerate().all(|(at, &byte)| if DASHES.contains(&at) { byte == b'-' } else { is_digit(byte) })
+    <&[u8; 36]>::try_from(text).is_ok_and(is_lower_uuid)
 }
 
-/// Where a UUID has its dashes.
-const DASHES: [usize; 4] = [8, 13, 18, 23];
-
-/// Whether a text of a row id's form is that of these bytes.
-fn is_text_of(text: &[u8], bytes: &[u8]) -> bool {
+/// The row id of these bytes.
+fn text_of(bytes: &[u8; 16]) -> [u8; 36] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = text.iter().enumerate().filter(|(at, _)| !DASHES.contains(at)).map(|(_, digit)| *digit);
-    let expected = bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    digits.eq(expected)
+    /// Where each byte's two digits stand.
+    const AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let mut text = [b'-'; 36];
+    for (byte, at) in bytes.iter().zip(AT) {
+        text[at] = DIGITS[usize::from(byte >> 4)];
+        text[at + 1] = DIGITS[usize::from(byte & 15)];
+    }
+    text
 }

@@ -2,7 +2,7 @@
 //! before it is measured.
 //!
 //! `cargo bench -p codex-pooler-sanitizer --bench sanitize` measures; with `-- --test` everything runs once, with `-- hostile`
-//! only what hostile messages of growing size cost.
+//! only what hostile messages of growing size cost, with the name of a shape only that one, in messages of 512 spans.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot run must not go on")]
 
@@ -56,6 +56,12 @@ fn main() {
         "allocs",
         "ref"
     );
+    if Shape::ALL.into_iter().any(|shape| asked(&name(shape))) {
+        for shape in Shape::ALL.into_iter().filter(|shape| asked(&name(*shape))) {
+            Kind::ALL.into_iter().for_each(|kind| measure(shape, MIN_SPANS, kind, once));
+        }
+        return;
+    }
     for shape in Shape::ALL {
         for batch in BATCHES {
             for kind in Kind::ALL {
@@ -64,6 +70,10 @@ fn main() {
         }
     }
     hostile::measure(once);
+}
+
+fn name(shape: Shape) -> String {
+    format!("{shape:?}").to_lowercase()
 }
 
 fn measure(shape: Shape, batch: u64, kind: Kind, once: bool) {
@@ -82,7 +92,7 @@ fn measure(shape: Shape, batch: u64, kind: Kind, once: bool) {
     let allocations = |engine: Engine| allocation_counter::measure(|| _ = black_box((engine.1)(&messages[0]))).count_total;
     println!(
         "{:<6} {batch:>5} {:<7} {bytes_per_span:>6.0} {fast:>8.0} {reference:>9.0} {prost:>8.0} {walk:>7.1} {copy:>7.1} {:>6.2} {:>8.1} {:>9.1} {:>9.1} {:>7} {:>7}",
-        format!("{shape:?}").to_lowercase(),
+        name(shape),
         kind.name(),
         bytes_per_span / fast,
         reference / fast,

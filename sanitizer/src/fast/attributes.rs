@@ -8,9 +8,9 @@ use wire::{Fields, write};
 
 use super::recent::same;
 use super::tables::{Key, Keys};
-use super::{Once, Stop, Tables, Walk};
+use super::{MAX_ATTRIBUTES, Once, Stop, Tables, Walk};
 use crate::check::{Value, by_rule};
-use crate::derived::{Input, Inputs};
+use crate::derived::{Derived, Input, Inputs};
 use crate::policy::{Hidden, Outcome};
 
 /// An attribute as it stands in the message. Flat, and written where it stays: copying it about took longer than reading it.
@@ -26,6 +26,50 @@ pub(super) struct Attribute<'a> {
     exact: bool,
     /// Whether it has an index into a dictionary.
     has_index: bool,
+    /// What the key's own rule says of the value. A text that is made of closed sets and numbers is not judged before it is compared with
+    /// what it follows from, and one without a rule never.
+    verdict: Option<Result<(), StripReason>>,
+}
+
+/// What is known of all attributes of the record at hand.
+pub(super) struct Present {
+    keys: Keys,
+    /// By the number of a key that is there, where it first occurs.
+    first: [u8; 256],
+    /// Whether each has a key of its own, nothing but a value, and passes the key's rule as far as that was asked.
+    all_pass: bool,
+}
+
+impl Default for Present {
+    fn default() -> Self {
+        Self { keys: Keys::default(), first: [0; 256], all_pass: true }
+    }
+}
+
+impl Present {
+    /// Another record begins.
+    pub(super) fn restart(&mut self) {
+        (self.keys, self.all_pass) = (Keys::default(), true);
+    }
+
+    /// Notes an attribute with this key, after `before` others.
+    #[inline]
+    fn insert(&mut self, number: u8, before: usize) {
+        if self.keys.insert(number) {
+            // Below the most that there may be.
+            self.first[usize::from(number)] = before.to_le_bytes()[0];
+        } else {
+            self.all_pass = false;
+        }
+    }
+
+    /// The first attribute with this key and those that follow it; none if there is none.
+    fn from_first<'l, 'a>(&self, number: u8, attributes: &'l [Attribute<'a>]) -> &'l [Attribute<'a>] {
+        if !self.keys.has(number) {
+            return &[];
+        }
+        attributes.get(self.first[usize::from(number)].into()..).unwrap_or_default()
+    }
 }
 
 /// An attribute's value, as far as rules know it.
@@ -57,8 +101,7 @@ pub(super) struct Rules<'a, 'r> {
     pub(super) attributes: &'r [Attribute<'a>],
     pub(super) allowed: &'r Keys,
     pub(super) hidden: Hidden,
-    /// What derived texts follow from; and whether the record has only what changed.
-    pub(super) inputs: Inputs<'a>,
+    /// Whether the record has only what changed.
     pub(super) is_correction: bool,
     pub(super) place: Place,
     /// Number of the field that attributes are in.
@@ -66,30 +109,6 @@ pub(super) struct Rules<'a, 'r> {
 }
 
 impl<'a> Attribute<'a> {
-    /// Reads a `KeyValue`, `depth` messages deep, to the end of `attributes`.
-    #[inline]
-    pub(super) fn read(
-        content: &'a [u8],
-        depth: usize,
-        tables: &Tables,
-        order: &mut Order,
-        range: Range<usize>,
-        attributes: &mut Vec<Self>,
-    ) -> Result<(), Stop> {
-        if let Some((key, value)) = Self::read_usual(content, tables, order) {
-            let number = key.ok();
-            if let Err(unknown) = key {
-                wire::text(unknown)?;
-                value.validate()?;
-            }
-            let (start, end) = (range.start, range.end);
-            attributes.push(Self { start, end, value, number, exact: true, has_index: false });
-        } else {
-            attributes.push(Self::read_any(content, depth, tables, range)?);
-        }
-        Ok(())
-    }
-
     /// Reads it if it is short and laid out as every SDK does it: the key, by its number if the policy has it, then a value of one field.
     #[inline]
     fn read_usual(content: &'a [u8], tables: &Tables, order: &mut Order) -> Option<(KeyOf<'a>, AnyValue<'a>)> {
@@ -116,7 +135,7 @@ impl<'a> Attribute<'a> {
         let mut once = Once::default();
         let mut key: &[u8] = b"";
         let mut read =
-            Self { start: range.start, end: range.end, value: AnyValue::OTHER, number: None, exact: true, has_index: false };
+            Self { start: range.start, end: range.end, value: AnyValue::OTHER, number: None, exact: true, has_index: false, verdict: None };
         for field in Fields::new(content) {
             let field = field?;
             match field.number {
@@ -190,23 +209,34 @@ impl Order {
         self.last = Self::START;
     }
 
+    /// The key that came next the last time.
+    #[inline]
+    fn expected(&self) -> u8 {
+        self.next[usize::from(self.last)]
+    }
+
+    #[inline]
+    fn came(&mut self, number: u8) {
+        self.next[usize::from(self.last)] = number;
+        self.last = number;
+    }
+
     /// The key at the start of an attribute, by its number if the policy has it; and what comes after the tag of the value.
     #[inline]
     fn key<'a>(&mut self, content: &'a [u8], tables: &Tables) -> Option<(KeyOf<'a>, &'a [u8])> {
-        let next = &mut self.next[usize::from(self.last)];
-        if let Some(key) = tables.key(*next)
+        let next = self.expected();
+        if let Some(key) = tables.key(next)
             && let Some((start, value)) = content.split_at_checked(key.start.len())
             && same(start, &key.start)
         {
-            self.last = *next;
-            return Some((Ok(*next), value));
+            self.last = next;
+            return Some((Ok(next), value));
         }
         let [KEY_TAG, key_len @ 0..0x80, rest @ ..] = content else { return None };
         let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
         let [VALUE_TAG, value @ ..] = rest else { return None };
         let Some(number) = tables.number(key) else { return Some((Err(key), value)) };
-        *next = number;
-        self.last = number;
+        self.came(number);
         Some((Ok(number), value))
     }
 }
@@ -264,6 +294,11 @@ impl<'a> AnyValue<'a> {
         Ok((read, exact))
     }
 
+    /// The text, if it is one.
+    fn text(&self) -> Result<Option<&'a str>, Stop> {
+        Ok(if self.kind == Kind::Text { Some(wire::text(self.bytes)?) } else { None })
+    }
+
     /// What is left to check of a value that goes.
     fn validate(self) -> Result<(), Stop> {
         if self.kind == Kind::Text {
@@ -277,7 +312,7 @@ impl<'a> AnyValue<'a> {
         Ok(match self.kind {
             Kind::Text => return key.judge(self.bytes),
             Kind::List => return judge_list(key, self.bytes),
-            Kind::Int => key.rule.check(Value::Int(self.bits.cast_signed())),
+            Kind::Int => key.judge_int(self.bits.cast_signed()),
             Kind::Double => key.rule.check(Value::Double(f64::from_bits(self.bits))),
             Kind::Bool => key.rule.check(Value::Bool(self.bits != 0)),
             Kind::Other => Err(StripReason::WrongType),
@@ -319,47 +354,133 @@ impl<'a> Walk<'a> {
         Ok(is_valid.then_some(id))
     }
 
-    /// What the derived texts of a span follow from, if it has any.
-    pub(super) fn inputs(&self, attributes: &[Attribute<'a>], allowed: &Keys, hidden: Hidden) -> Result<Inputs<'a>, Stop> {
-        // By the number of a key, where it first occurs.
-        let mut first = [u8::MAX; 256];
-        let mut any_derived = false;
-        for (attribute, at) in attributes.iter().zip(0..u8::MAX).rev() {
-            if let Some(number) = attribute.number {
-                first[usize::from(number)] = at;
-                any_derived |= self.tables.key(number).is_some_and(|key| key.is_derived);
+    /// Reads a `KeyValue`, `depth` messages deep, to the end of `attributes`; and judges it by its own rule.
+    #[inline]
+    pub(super) fn read_attribute(
+        &mut self,
+        content: &'a [u8],
+        depth: usize,
+        range: Range<usize>,
+        attributes: &mut Vec<Attribute<'a>>,
+    ) -> Result<(), Stop> {
+        if attributes.len() >= MAX_ATTRIBUTES {
+            return Err(Stop::Slow);
+        }
+        let (start, end) = (range.start, range.end);
+        if self.tables.recurring.has(self.order.expected())
+            && let Some((number, value_at)) = self.recent.get(content)
+        {
+            self.order.came(number);
+            self.present.insert(number, attributes.len());
+            let value = AnyValue { kind: Kind::Text, bits: 0, bytes: content.get(value_at..).unwrap_or_default() };
+            let (number, verdict) = (Some(number), Some(Ok(())));
+            attributes.push(Attribute { start, end, value, number, exact: true, has_index: false, verdict });
+            return Ok(());
+        }
+        let Some((key, value)) = Attribute::read_usual(content, self.tables, &mut self.order) else {
+            let mut attribute = Attribute::read_any(content, depth, self.tables, range)?;
+            self.judge_own(&mut attribute, attributes.len())?;
+            attributes.push(attribute);
+            return Ok(());
+        };
+        if let Err(unknown) = key {
+            wire::text(unknown)?;
+            value.validate()?;
+        }
+        let number = key.ok();
+        let mut attribute = Attribute { start, end, value, number, exact: true, has_index: false, verdict: None };
+        self.judge_own(&mut attribute, attributes.len())?;
+        if let Attribute { number: Some(number), verdict: Some(Ok(())), value: AnyValue { kind: Kind::Text, bytes, .. }, .. } =
+            attribute
+            && self.tables.recurring.has(number)
+            && let Ok(value_at) = u8::try_from(content.len() - bytes.len())
+        {
+            self.recent.remember(content, number, value_at);
+        }
+        attributes.push(attribute);
+        Ok(())
+    }
+
+    /// Notes an attribute after `before` others, and what its own rule says.
+    #[inline]
+    fn judge_own(&mut self, attribute: &mut Attribute<'a>, before: usize) -> Result<(), Stop> {
+        let Some((number, key)) = attribute.number.and_then(|number| Some((number, self.tables.key(number)?))) else {
+            self.present.all_pass = false;
+            return Ok(());
+        };
+        self.present.insert(number, before);
+        if !key.is_closed() {
+            attribute.verdict = Some(attribute.value.judge(key)?);
+        }
+        self.present.all_pass &= attribute.exact && !attribute.has_index && !matches!(attribute.verdict, Some(Err(_)));
+        Ok(())
+    }
+
+    /// Whether every attribute stays as it is.
+    pub(super) fn all_stay(&self, rules: &Rules<'a, '_>) -> Result<bool, Stop> {
+        let present = &self.present;
+        if !present.all_pass || !present.keys.is_within(rules.allowed) || !rules.hidden.is_nothing() {
+            return Ok(false);
+        }
+        if !present.keys.has_common(&self.tables.derived) {
+            return Ok(true);
+        }
+        for attribute in rules.attributes {
+            if let Some(number) = attribute.number.filter(|number| self.tables.derived.has(*number))
+                && let Some((key, derived)) = self.tables.key(number).and_then(|key| Some((key, key.derived?)))
+                && self.derived(attribute, key, derived, rules)? != Outcome::Keep
+            {
+                return Ok(false);
             }
         }
-        if !any_derived {
-            return Ok(Inputs::default());
-        }
-        Inputs::collect(|name| {
-            let Some((number, key)) =
-                self.tables.number(name.as_bytes()).and_then(|number| Some((number, self.tables.key(number)?)))
-            else {
-                return Ok(None);
-            };
-            let occurrences = attributes.iter().skip(first[usize::from(number)].into());
-            for attribute in occurrences.filter(|attribute| attribute.number == Some(number) && allowed[usize::from(number)]) {
-                let value = &attribute.value;
-                let text = if value.kind == Kind::Text { Some(wire::text(value.bytes)?) } else { None };
-                let was_allowed = value.kind == Kind::Text && self.recent.has(number, value.bytes);
-                let checked = if was_allowed { Ok(()) } else { value.judge(key)? };
-                match key.rule.outcome(checked, text, hidden, self.account_id(key, attributes)?) {
-                    Outcome::Drop(_) => {}
-                    Outcome::Replace(_, text) => return Ok(Some(Input::Text(text.into()))),
-                    Outcome::Keep => {
-                        return Ok(match value.kind {
-                            Kind::Text => text.map(|text| Input::Text(text.into())),
-                            Kind::Int => Some(Input::Int(value.bits.cast_signed())),
-                            Kind::Double => Some(Input::Double(f64::from_bits(value.bits))),
-                            Kind::Bool | Kind::List | Kind::Other => None,
-                        });
-                    }
+        Ok(true)
+    }
+
+    /// What becomes of a text that has to follow from others.
+    fn derived(
+        &self,
+        attribute: &Attribute<'a>,
+        key: &Key,
+        derived: &Derived,
+        rules: &Rules<'a, '_>,
+    ) -> Result<Outcome, Stop> {
+        let inputs = Inputs::new(|name| self.input(name, rules));
+        let text = attribute.value.text()?;
+        let checked = match (attribute.verdict, text) {
+            (Some(verdict), _) => verdict,
+            // Made of nothing but what may pass.
+            (None, Some(text)) if inputs.is_composed(self.policy, derived, text)? => return Ok(Outcome::Keep),
+            (None, _) => attribute.value.judge(key)?,
+        };
+        inputs.outcome(self.policy, &key.rule, derived, checked, text, rules.is_correction)
+    }
+
+    /// The value, as it stays, of the first attribute with this key that stays.
+    fn input(&self, name: &str, rules: &Rules<'a, '_>) -> Result<Option<Input<'a>>, Stop> {
+        let Some((number, key)) =
+            self.tables.number(name.as_bytes()).and_then(|number| Some((number, self.tables.key(number)?)))
+        else {
+            return Ok(None);
+        };
+        let with_key = self.present.from_first(number, rules.attributes).iter().filter(|other| other.number == Some(number));
+        for attribute in with_key.filter(|_| rules.allowed.has(number)) {
+            let value = &attribute.value;
+            let text = value.text()?;
+            let checked = attribute.verdict.map_or_else(|| value.judge(key), Ok)?;
+            match key.rule.outcome(checked, text, rules.hidden, self.account_id(key, rules.attributes)?) {
+                Outcome::Drop(_) => {}
+                Outcome::Replace(_, text) => return Ok(Some(Input::Text(text.into()))),
+                Outcome::Keep => {
+                    return Ok(match value.kind {
+                        Kind::Text => text.map(|text| Input::Text(text.into())),
+                        Kind::Int => Some(Input::Int(value.bits.cast_signed())),
+                        Kind::Double => Some(Input::Double(f64::from_bits(value.bits))),
+                        Kind::Bool | Kind::List | Kind::Other => None,
+                    });
                 }
             }
-            Ok(None)
-        })
+        }
+        Ok(None)
     }
 
     /// What has to be hidden in a record or resource with these attributes.
@@ -376,24 +497,20 @@ impl<'a> Walk<'a> {
     /// Keeps an attribute, puts the fallback in its place, or cuts it.
     #[inline]
     pub(super) fn attribute(&mut self, attribute: &Attribute<'a>, rules: &Rules<'a, '_>) -> Result<(), Stop> {
-        let mut judged = None;
         if let Some(number) = attribute.number
             && let Some(key) = self.tables.key(number)
-            && rules.allowed[usize::from(number)]
+            && attribute.verdict == Some(Ok(()))
+            && rules.allowed.has(number)
             && !self.is_kept(number)
             && attribute.exact
             && !attribute.has_index
-            && !key.is_derived
+            && key.derived.is_none()
             && (rules.hidden.is_nothing() || !key.rule.hides())
         {
-            let verdict = self.verdict(number, key, &attribute.value)?;
-            if verdict.is_ok() {
-                self.keep(number);
-                return Ok(());
-            }
-            judged = Some(verdict);
+            self.keep(number);
+            return Ok(());
         }
-        self.edit_attribute(attribute, rules, judged)
+        self.edit_attribute(attribute, rules)
     }
 
     /// Whether a key was kept in the record at hand: of one that occurs twice, the first counts.
@@ -405,27 +522,8 @@ impl<'a> Walk<'a> {
         self.kept[usize::from(number)] = self.record;
     }
 
-    /// What the key's own rule says of a value.
-    #[inline]
-    fn verdict(&mut self, number: u8, key: &Key, value: &AnyValue<'a>) -> Result<Result<(), StripReason>, Stop> {
-        let may_come_again = value.kind == Kind::Text && key.is_worth_remembering();
-        if may_come_again && self.recent.has(number, value.bytes) {
-            return Ok(Ok(()));
-        }
-        let verdict = value.judge(key)?;
-        if may_come_again && verdict.is_ok() {
-            self.recent.remember(number, value.bytes);
-        }
-        Ok(verdict)
-    }
-
-    /// An attribute that cannot stay as it is, or is derived; `judged` is what its rule said of it, if it was asked.
-    fn edit_attribute(
-        &mut self,
-        attribute: &Attribute<'a>,
-        rules: &Rules<'a, '_>,
-        judged: Option<Result<(), StripReason>>,
-    ) -> Result<(), Stop> {
+    /// An attribute that cannot stay as it is, or is derived.
+    fn edit_attribute(&mut self, attribute: &Attribute<'a>, rules: &Rules<'a, '_>) -> Result<(), Stop> {
         let range = attribute.start..attribute.end;
         if attribute.has_index {
             // Indices into a dictionary have a meaning in profiles only.
@@ -437,20 +535,17 @@ impl<'a> Walk<'a> {
             self.splice.cut(range);
             return Ok(());
         };
-        let outcome = if !rules.allowed[usize::from(number)] {
+        let outcome = if !rules.allowed.has(number) {
             attribute.value.validate()?;
             Outcome::Drop(StripReason::WrongPlace)
         } else if self.is_kept(number) {
             attribute.value.validate()?;
             Outcome::Drop(StripReason::Duplicate)
-        } else if key.is_derived {
-            let checked = self.verdict(number, key, &attribute.value)?;
-            let text = if attribute.value.kind == Kind::Text { Some(wire::text(attribute.value.bytes)?) } else { None };
-            rules.inputs.outcome(self.policy, &key.rule, checked, text, rules.is_correction)
+        } else if let Some(derived) = key.derived {
+            self.derived(attribute, key, derived, rules)?
         } else {
-            let checked = judged.map_or_else(|| self.verdict(number, key, &attribute.value), Ok)?;
-            let text = if attribute.value.kind == Kind::Text { Some(wire::text(attribute.value.bytes)?) } else { None };
-            key.rule.outcome(checked, text, rules.hidden, self.account_id(key, rules.attributes)?)
+            let checked = attribute.verdict.map_or_else(|| attribute.value.judge(key), Ok)?;
+            key.rule.outcome(checked, attribute.value.text()?, rules.hidden, self.account_id(key, rules.attributes)?)
         };
         match outcome {
             // Hidden already, or as composed.

@@ -2,6 +2,7 @@
 //! that most have, one class of characters or a class for each place, a quicker look is read off the pattern's own syntax tree.
 
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
+use regex_automata::util::primitives::StateID;
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
@@ -22,7 +23,13 @@ pub(super) struct Pattern {
     /// Says yes to most texts that match, and to no other; quickly.
     glance: Option<Glance>,
     /// Says yes to those that match. Absent where a glance is enough.
-    states: Option<Box<dense::DFA<Vec<u32>>>>,
+    states: Option<States>,
+}
+
+/// A table of states, and the first of them.
+struct States {
+    table: Box<dense::DFA<Vec<u32>>>,
+    start: StateID,
 }
 
 enum Glance {
@@ -41,13 +48,16 @@ impl Pattern {
     /// `None` for what is no pattern; the reference then decides.
     pub(super) fn new(pattern: &str) -> Option<Self> {
         let tree = regex_syntax::parse(pattern).ok()?;
+        between_anchors(&tree)?;
         let glance = words(&tree).or_else(|| positions(&tree));
         let is_enough = glance.is_some() && is_ascii(&tree);
         let states = if is_enough {
             None
         } else {
             let config = dense::Config::new().start_kind(StartKind::Anchored);
-            Some(Box::new(dense::Builder::new().configure(config).build(pattern).ok()?))
+            let table = Box::new(dense::Builder::new().configure(config).build(pattern).ok()?);
+            let start = table.start_state_forward(&Input::new(b"").anchored(Anchored::Yes)).ok()?;
+            Some(States { table, start })
         };
         Some(Self { glance, states })
     }
@@ -56,16 +66,45 @@ impl Pattern {
     #[inline]
     pub(super) fn matches(&self, text: &[u8]) -> bool {
         self.glance.as_ref().is_some_and(|glance| glance.matches(text))
-            || self.states.as_ref().is_some_and(|states| {
-                let input = Input::new(text).anchored(Anchored::Yes);
-                states.try_search_fwd(&input).is_ok_and(|found| found.is_some())
-            })
+            || self.states.as_ref().is_some_and(|states| states.match_to_the_end(text))
+    }
+
+    /// How many UUIDs with spaces between it takes, whatever their digits.
+    pub(super) fn max_uuids(&self) -> usize {
+        match &self.glance {
+            Some(Glance::Uuid) => 1,
+            Some(Glance::Words { classes, separator, max_words }) => {
+                let takes = |byte: u8, bits: u8| classes[usize::from(byte)] & bits == bits;
+                let takes_uuids = b"0123456789abcdef".iter().all(|digit| takes(*digit, HEAD | TAIL)) && takes(b'-', TAIL);
+                match takes_uuids {
+                    true if *separator == b' ' => *max_words,
+                    true => 1,
+                    false => 0,
+                }
+            }
+            Some(Glance::Positions { .. }) | None => 0,
+        }
     }
 
     /// Whether all that it matches are UUIDs.
     #[inline]
     pub(super) fn is_uuid(&self) -> bool {
         matches!(self.glance, Some(Glance::Uuid))
+    }
+}
+
+impl States {
+    /// Every pattern is anchored at both ends, so that a match is known after the last byte and not before.
+    #[inline]
+    fn match_to_the_end(&self, text: &[u8]) -> bool {
+        let mut state = self.start;
+        for byte in text {
+            state = self.table.next_state(state, *byte);
+            if self.table.is_dead_state(state) {
+                return false;
+            }
+        }
+        self.table.is_match_state(self.table.next_eoi_state(state))
     }
 }
 

@@ -9,7 +9,7 @@ use wire::{Fields, write};
 
 use super::attributes::{Attribute, Rules};
 use super::span::{count, is_id};
-use super::{MAX_ATTRIBUTES, Once, Part, Stop, Walk};
+use super::{Once, Part, Stop, Walk};
 use crate::reference::{LOG_FLAGS, SEVERITIES, is_severity_text};
 
 /// Around a log record are the request and the two groups.
@@ -54,12 +54,10 @@ impl<'a> Walk<'a> {
         match keys {
             Ok(allowed) => {
                 self.tally.accepted();
-                let hidden = self.hidden(&attributes)?;
                 let rules = Rules {
                     attributes: &attributes,
                     allowed,
-                    hidden,
-                    inputs: self.inputs(&attributes, allowed, hidden)?,
+                    hidden: self.hidden(&attributes)?,
                     is_correction: false,
                     place: Place::LogAttribute,
                     field: log_record::ATTRIBUTES,
@@ -87,10 +85,7 @@ impl<'a> Walk<'a> {
             let mut flags = None;
             let why = match field.number {
                 log_record::ATTRIBUTES => {
-                    if attributes.len() >= MAX_ATTRIBUTES {
-                        return Err(Stop::Slow);
-                    }
-                    Attribute::read(field.bytes()?, FIELD_DEPTH, self.tables, &mut self.order, range, attributes)?;
+                    self.read_attribute(field.bytes()?, FIELD_DEPTH, range, attributes)?;
                     continue;
                 }
                 log_record::TIME_UNIX_NANO => {

@@ -9,7 +9,7 @@ use wire::{Field, Fields, write};
 
 use super::attributes::{Attribute, Rules, tag};
 use super::tables::RecordTables;
-use super::{MAX_ATTRIBUTES, MAX_LINKS, Once, Part, Stop, Walk};
+use super::{MAX_LINKS, Once, Part, Stop, Walk};
 use crate::reference::{DEFINED_FLAGS, MAX_LINKS as MAX_KEPT_LINKS, STATUS_CODES};
 use crate::row_id::{is_at_home, is_root};
 use crate::times::Times;
@@ -163,7 +163,7 @@ impl<'a> Walk<'a> {
             // Most of a span is attributes, one after the other.
             while let Some((content, range)) = fields.take_short(const { tag(span::ATTRIBUTES, 2) }) {
                 let range = part.at + range.start..part.at + range.end;
-                self.read_attribute(content, range, attributes)?;
+                self.read_attribute(content, FIELD_DEPTH, range, attributes)?;
             }
             let Some(field) = fields.next() else { break };
             let field = field?;
@@ -173,7 +173,7 @@ impl<'a> Walk<'a> {
             let place = || part.place(&field);
             let what = match field.number {
                 span::ATTRIBUTES => {
-                    self.read_attribute(field.bytes()?, place(), attributes)?;
+                    self.read_attribute(field.bytes()?, FIELD_DEPTH, place(), attributes)?;
                     continue;
                 }
                 span::TRACE_ID => {
@@ -258,19 +258,6 @@ impl<'a> Walk<'a> {
         Ok(head)
     }
 
-    #[inline]
-    fn read_attribute(
-        &mut self,
-        content: &'a [u8],
-        range: Range<usize>,
-        attributes: &mut Vec<Attribute<'a>>,
-    ) -> Result<(), Stop> {
-        if attributes.len() >= MAX_ATTRIBUTES {
-            return Err(Stop::Slow);
-        }
-        Attribute::read(content, FIELD_DEPTH, self.tables, &mut self.order, range, attributes)
-    }
-
     /// Notes the edits of a span that stays.
     fn judge(
         &mut self,
@@ -280,16 +267,15 @@ impl<'a> Walk<'a> {
         attributes: &[Attribute<'a>],
         others: &[Other<'a>],
     ) -> Result<(), Stop> {
-        let hidden = self.hidden(attributes)?;
         let rules = Rules {
             attributes,
             allowed: &record.keys,
-            hidden,
-            inputs: self.inputs(attributes, &record.keys, hidden)?,
+            hidden: self.hidden(attributes)?,
             is_correction: record.record.kind == Some(RecordKind::Correction),
             place: Place::SpanAttribute,
             field: span::ATTRIBUTES,
         };
+        let attributes = if self.all_stay(&rules)? { &[] } else { attributes };
         let frame = self.splice.open(part.range());
         let (mut others, mut kept_links) = (others.iter().peekable(), 0);
         for attribute in attributes {
@@ -320,11 +306,12 @@ impl<'a> Walk<'a> {
         let range = other.range.clone();
         match &other.what {
             What::Name(name) => {
-                let judge = || record.judge_name(self.policy, name);
-                if !self.recent.allows(record.number, name, || Ok::<_, Stop>(judge()?.is_ok()))?
-                    && let Err(reason) = judge()?
-                {
-                    self.fall_back_name(range, record.record.fallback_name, reason);
+                if self.recent_names.get(name).is_some_and(|(number, _)| number == record.number) {
+                    return Ok(());
+                }
+                match record.judge_name(self.policy, name)? {
+                    Ok(()) => self.recent_names.remember(name, record.number, 0),
+                    Err(reason) => self.fall_back_name(range, record.record.fallback_name, reason),
                 }
             }
             What::Unknown => self.splice.cut(range),

@@ -1,8 +1,9 @@
-//! A policy in the form in which it is looked up fastest, built once. Everything here may only say yes where the reference does;
-//! where it does not say yes, the reference is asked.
+//! A policy in the form in which it is looked up fastest, built once. Of the contract's rules for texts it says what the reference says of them,
+//! and why; what it does not have, the reference is asked.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use contract::{Attribute, Fallback, Place, Record, RecordKind, Rule, StripReason, attr, generated};
@@ -11,21 +12,52 @@ use wire::write;
 
 use super::attributes::VALUE_TAG;
 use super::automaton::{self, Pattern};
-use super::recent::{self, same};
+use super::recent::same;
 use super::{Stop, secret};
-use crate::Policy;
 use crate::check::Value;
+use crate::derived::Derived;
 use crate::policy::{KeyRule, Site};
+use crate::{Policy, looks_secret};
 
 /// Slots of the table of keys: a power of two, and several times the number of keys.
 const SLOTS: usize = 512;
-/// How many keys have a number. The few numbers above have other uses, see [`recent::NAMES`].
+/// How many keys have a number. [`EMPTY`] is none.
 const MAX_KEYS: usize = 250;
 /// An empty slot.
 const EMPTY: u8 = u8::MAX;
 
-/// A set of keys: whether each number is in it.
-pub(super) type Keys = [bool; 256];
+/// Keys of which no two records have the same value, so that to remember one would be of no use.
+const UNIQUE: [&str; 2] = [attr::REQUEST_CORRELATION_ID, attr::REQUEST_SEARCH];
+
+/// A set of keys, by their numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Keys([u64; 4]);
+
+impl Keys {
+    #[inline]
+    pub(super) fn has(&self, number: u8) -> bool {
+        self.0[usize::from(number >> 6)] >> (number & 63) & 1 != 0
+    }
+
+    /// Adds a key; whether it is a new one.
+    #[inline]
+    pub(super) fn insert(&mut self, number: u8) -> bool {
+        let (word, bit) = (&mut self.0[usize::from(number >> 6)], 1 << (number & 63));
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
+    #[inline]
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0).all(|(one, other)| one & !other == 0)
+    }
+
+    #[inline]
+    pub(super) fn has_common(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0).any(|(one, other)| one & other != 0)
+    }
+}
 
 /// Everything that the walk looks up.
 pub(crate) struct Tables {
@@ -38,6 +70,10 @@ pub(crate) struct Tables {
     events: Vec<Keys>,
     /// What a resource may carry.
     pub(super) resource: Keys,
+    /// Keys whose value is a text that often comes again.
+    pub(super) recurring: Keys,
+    /// Keys whose text has to follow from other attributes.
+    pub(super) derived: Keys,
     /// Number of the key that says what a span records.
     pub(super) record_kind: Option<u8>,
     /// Number of the key with the request's id.
@@ -51,17 +87,17 @@ pub(super) struct Key {
     pub(super) rule: Arc<KeyRule>,
     /// How an attribute with this key starts: the key as a field, and the value's tag.
     pub(super) start: Vec<u8>,
-    /// Whether its text has to follow from other attributes.
-    pub(super) is_derived: bool,
-    /// Whether its value is a text that often comes again, and takes long to judge.
-    is_worth_remembering: bool,
+    /// How its text has to follow from other attributes, if it has to.
+    pub(super) derived: Option<&'static Derived>,
     texts: Option<Texts>,
+    /// Bounds of a number, where the contract's rule is one of a whole number and nothing else is demanded.
+    bounds: Option<RangeInclusive<i64>>,
 }
 
 /// What one kind of span may be.
 pub(super) struct RecordTables {
     pub(super) record: &'static Record,
-    /// Number under which its names are remembered.
+    /// Its number, under which its names are remembered.
     pub(super) number: u8,
     pub(super) keys: Keys,
     /// Names that surely pass; or a pattern for them, where they are too many.
@@ -69,12 +105,13 @@ pub(super) struct RecordTables {
     name: Option<Arc<Pattern>>,
 }
 
-/// Texts that surely pass.
+/// Which texts pass.
 struct Texts {
     members: Members,
     pattern: Option<Arc<Pattern>>,
-    /// No text of so many bytes has more characters.
-    max_bytes: usize,
+    max_chars: usize,
+    /// So many UUIDs with spaces between pass, whatever their digits: the detectors know them.
+    max_uuids: usize,
 }
 
 /// A set of texts, in the order of their lengths and then their bytes.
@@ -99,7 +136,9 @@ impl Tables {
             keys,
             records: Vec::new(),
             events: Vec::new(),
-            resource: [false; 256],
+            resource: Keys::default(),
+            recurring: Keys::default(),
+            derived: Keys::default(),
             record_kind: None,
             request_id: None,
             account_id: None,
@@ -113,6 +152,8 @@ impl Tables {
             tables.slots[slot] = u8::try_from(number).unwrap_or(EMPTY);
         }
         tables.resource = tables.keys_at(Site::RESOURCE);
+        tables.recurring = tables.keys_that(Key::is_recurring);
+        tables.derived = tables.keys_that(|key| key.derived.is_some());
         let events = generated::EVENTS.iter().map(|event| Site::fixed(Place::LogAttribute, event.attributes));
         tables.events = events.map(|site| tables.keys_at(site)).collect();
         tables.record_kind = tables.number(attr::RECORD_KIND.as_bytes());
@@ -121,7 +162,7 @@ impl Tables {
         let kinds = RecordKind::ALL.iter().copied().map(Some).chain([None]);
         tables.records = kinds
             .map(Record::of)
-            .zip((0..=recent::NAMES).rev())
+            .zip(0..)
             .map(|(record, number)| {
                 let names = all_names(record, policy);
                 RecordTables {
@@ -137,9 +178,13 @@ impl Tables {
     }
 
     fn keys_at(&self, site: Site) -> Keys {
-        let mut keys = [false; 256];
-        for (may_stand, key) in keys.iter_mut().zip(&self.keys) {
-            *may_stand = site.allows(&key.rule);
+        self.keys_that(|key| site.allows(&key.rule))
+    }
+
+    fn keys_that(&self, are: impl Fn(&Key) -> bool) -> Keys {
+        let mut keys = Keys::default();
+        for (_, number) in self.keys.iter().zip(0..).filter(|(key, _)| are(key)) {
+            keys.insert(number);
         }
         keys
     }
@@ -196,29 +241,49 @@ impl Key {
         // What an operator demands, the policy alone judges.
         let texts = rule.plain().and_then(|attribute| match attribute.rule {
             Rule::Text { members, pattern, max_chars } => {
+                let pattern = match pattern {
+                    Some(pattern) => Some(patterns.get(pattern)?),
+                    None => None,
+                };
                 // Of the fixed texts that stand in for a value, the key's own passes.
                 let own = [contract::OTHER, contract::ABSENT, contract::DASH]
                     .into_iter()
                     .filter(|text| attribute.fallback == Fallback::Text(text));
                 Some(Texts {
                     members: Members::new(members.iter().copied().chain(own).map(Cow::Borrowed)),
-                    pattern: pattern.and_then(|pattern| patterns.get(pattern)),
-                    max_bytes: max_chars,
+                    max_uuids: pattern.as_ref().map_or(0, |pattern| pattern.max_uuids()),
+                    pattern,
+                    max_chars,
                 })
             }
             _ => None,
         });
-        let is_uuid = texts.as_ref().and_then(|texts| texts.pattern.as_deref()).map(Pattern::is_uuid);
+        let bounds = rule.plain().and_then(|attribute| match attribute.rule {
+            Rule::Int { min, max } => Some(min..=max),
+            _ => None,
+        });
         let mut start = Vec::new();
         write::bytes_field(&mut start, key_value::KEY, rule.key.as_bytes());
         start.push(VALUE_TAG);
         Self {
             rule: rule.clone(),
             start,
-            is_derived: rule.is_derived(),
-            is_worth_remembering: is_uuid == Some(false) || rule.plain().is_none(),
+            derived: rule.derived(),
             texts,
+            bounds,
         }
+    }
+
+    /// Whether its value is a text that often comes again. The parts of those that follow from others do; but not the amounts.
+    fn is_recurring(&self) -> bool {
+        let is_uuid = self.texts.as_ref().and_then(|texts| texts.pattern.as_ref()).is_some_and(|pattern| pattern.is_uuid());
+        !is_uuid && !UNIQUE.contains(&&*self.rule.key) && self.derived.is_none_or(|derived| !derived.is_closed)
+    }
+
+    /// Whether its own rule need not be asked about what follows from other attributes.
+    #[inline]
+    pub(super) fn is_closed(&self) -> bool {
+        self.texts.is_some() && self.derived.is_some_and(|derived| derived.is_closed)
     }
 
     /// Whether a text passes that need not be judged. It does by the contract, and nothing besides is demanded.
@@ -230,27 +295,71 @@ impl Key {
     /// Whether a text may pass; if not, why.
     #[inline]
     pub(super) fn judge(&self, text: &[u8]) -> Result<Result<(), StripReason>, Stop> {
-        if self.surely_passes(text) {
-            return Ok(Ok(()));
+        match &self.texts {
+            Some(texts) => texts.judge(text),
+            None => Ok(self.rule.check(Value::Text(wire::text(text)?))),
         }
-        Ok(self.rule.check(Value::Text(wire::text(text)?)))
     }
 
-    /// Whether its texts often come again, and take long to judge.
+    /// Whether a whole number may pass; if not, why.
     #[inline]
-    pub(super) fn is_worth_remembering(&self) -> bool {
-        self.is_worth_remembering
+    pub(super) fn judge_int(&self, n: i64) -> Result<(), StripReason> {
+        match &self.bounds {
+            Some(bounds) if bounds.contains(&n) => Ok(()),
+            _ => self.rule.check(Value::Int(n)),
+        }
     }
 }
 
 impl Texts {
     #[inline]
     fn surely_pass(&self, text: &[u8]) -> bool {
-        if self.members.contains(text) {
+        if self.members.contains(text) || self.are_uuids(text) {
             return true;
         }
         let Some(pattern) = &self.pattern else { return false };
-        text.len() <= self.max_bytes && surely_match(pattern, text)
+        // No text has more characters than bytes.
+        text.len() <= self.max_chars && surely_match(pattern, text)
+    }
+
+    /// Whether a text may pass; if not, why. In the order in which the reference asks, and no question twice.
+    #[inline]
+    fn judge(&self, bytes: &[u8]) -> Result<Result<(), StripReason>, Stop> {
+        if self.members.contains(bytes) || self.are_uuids(bytes) {
+            return Ok(Ok(()));
+        }
+        let Some(pattern) = &self.pattern else {
+            wire::text(bytes)?;
+            return Ok(Err(StripReason::NotAMember));
+        };
+        if bytes.len() > self.max_chars {
+            let text = wire::text(bytes)?;
+            if bytes.len() > self.max_chars * 4 || text.chars().count() > self.max_chars {
+                return Ok(Err(StripReason::TooLong));
+            }
+        }
+        if !pattern.matches(bytes) {
+            wire::text(bytes)?;
+            return Ok(Err(StripReason::Pattern));
+        }
+        if pattern.is_uuid() || secret::surely_harmless(bytes) {
+            return Ok(Ok(()));
+        }
+        Ok(if looks_secret(wire::text(bytes)?) { Err(StripReason::Detected) } else { Ok(()) })
+    }
+
+    /// Whether a text is UUIDs, not more than always pass.
+    #[inline]
+    fn are_uuids(&self, text: &[u8]) -> bool {
+        match text.split_first_chunk() {
+            Some((first, [])) => self.max_uuids >= 1 && secret::is_lower_uuid(first),
+            Some((first, [b' ', second @ ..])) => {
+                self.max_uuids >= 2
+                    && second.try_into().is_ok_and(secret::is_lower_uuid)
+                    && secret::is_lower_uuid(first)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -360,6 +469,7 @@ mod tests {
             let attribute = contract::attribute(&key.rule.key).expect("a key of the contract");
             if let Rule::Text { pattern: Some(_), .. } = attribute.rule {
                 assert!(key.texts.as_ref().is_some_and(|texts| texts.pattern.is_some()), "{}", attribute.key);
+                assert!(key.derived.is_none_or(|derived| !derived.is_closed || key.is_closed()));
             }
         }
         for record in &policy.tables().records {

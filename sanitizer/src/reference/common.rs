@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::Work;
 use crate::check::{Value, by_rule};
-use crate::derived::{Input, Inputs};
+use crate::derived::{self, Input, Inputs};
 use crate::policy::{Hidden, KeyRule, Outcome, Site};
 
 /// The records that may go on. Each one is counted.
@@ -133,7 +133,7 @@ pub(super) fn attributes(given: Vec<KeyValue>, site: Site, work: &mut Work<'_>) 
             Outcome::Drop(StripReason::WrongPlace)
         } else if kept.iter().any(|other| other.key == key) {
             Outcome::Drop(StripReason::Duplicate)
-        } else if rule.is_derived() {
+        } else if rule.derived().is_some() {
             derived.push((kept.len(), check_value(rule, value.as_ref())));
             // What stood there is replaced if it is no text, too.
             kept.push(KeyValue { key, value, key_strindex: 0 });
@@ -165,11 +165,12 @@ pub(super) fn attributes(given: Vec<KeyValue>, site: Site, work: &mut Work<'_>) 
 
 fn derived(kept: &mut [KeyValue], derived: Vec<(usize, Result<(), StripReason>)>, site: Site, work: &mut Work<'_>) {
     let mut replaced = Vec::new();
-    let Ok(inputs) = Inputs::collect(|key| Ok::<_, Infallible>(input(kept, key)));
+    let inputs = Inputs::new(|key| Ok::<_, Infallible>(input(kept, key)));
     for (at, checked) in derived {
-        let Some(rule) = work.policy.rule(&kept[at].key) else { continue };
+        let Some((rule, derived)) = work.policy.rule(&kept[at].key).zip(derived::of(&kept[at].key)) else { continue };
         let given = crate::view::text_value(&kept[at]);
-        match inputs.outcome(work.policy, rule, checked, given, site.is_correction) {
+        let Ok(outcome) = inputs.outcome(work.policy, rule, derived, checked, given, site.is_correction);
+        match outcome {
             Outcome::Replace(reason, text) => {
                 work.report.strip_value(site.place, reason, &rule.key);
                 replaced.push((at, text));
