@@ -21,6 +21,7 @@ use crate::policy::{KeyRule, Outcome};
 #[derive(Debug)]
 pub(crate) struct Derived {
     key: &'static str,
+    column: Column,
     /// The attributes that it follows from.
     inputs: &'static [&'static str],
     /// Whether a correction can be held to it.
@@ -29,22 +30,38 @@ pub(crate) struct Derived {
     pub(crate) is_closed: bool,
 }
 
+/// Which of them it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Column {
+    Search,
+    Id,
+    Account,
+    Model,
+    Transport,
+    Route,
+    Usage,
+    Errors,
+}
+
 const DERIVED: &[Derived] = &[
     Derived {
         key: attr::REQUEST_SEARCH,
+        column: Column::Search,
         inputs: &[attr::REQUEST_ID, attr::REQUEST_CORRELATION_ID],
         in_corrections: true,
         is_closed: false,
     },
-    Derived { key: attr::TEXT_ID, inputs: &[attr::REQUEST_ID], in_corrections: true, is_closed: true },
+    Derived { key: attr::TEXT_ID, column: Column::Id, inputs: &[attr::REQUEST_ID], in_corrections: true, is_closed: true },
     Derived {
         key: attr::TEXT_ACCOUNT,
+        column: Column::Account,
         inputs: &[attr::UPSTREAM_ACCOUNT_LABEL, attr::POOL_NAME],
         in_corrections: false,
         is_closed: false,
     },
     Derived {
         key: attr::TEXT_MODEL,
+        column: Column::Model,
         inputs: &[
             attr::REQUEST_MODEL,
             attr::REASONING_EFFORT_EFFECTIVE,
@@ -58,23 +75,26 @@ const DERIVED: &[Derived] = &[
     },
     Derived {
         key: attr::TEXT_TRANSPORT,
+        column: Column::Transport,
         inputs: &[attr::REQUEST_TRANSPORT, attr::USER_AGENT_NAME, attr::USER_AGENT_VERSION],
         in_corrections: false,
         is_closed: false,
     },
     Derived {
         key: attr::TEXT_ROUTE,
+        column: Column::Route,
         inputs: &[attr::HTTP_ROUTE, attr::REQUEST_LATENCY_MS],
         in_corrections: false,
         is_closed: true,
     },
     Derived {
         key: attr::TEXT_USAGE,
+        column: Column::Usage,
         inputs: &[attr::USAGE_STATUS, attr::USAGE_TOTAL_TOKENS, attr::USAGE_CACHE_READ_INPUT_TOKENS, attr::COST_SETTLED_USD],
         in_corrections: false,
         is_closed: true,
     },
-    Derived { key: attr::TEXT_ERRORS, inputs: &[attr::ERROR_CODE], in_corrections: true, is_closed: false },
+    Derived { key: attr::TEXT_ERRORS, column: Column::Errors, inputs: &[attr::ERROR_CODE], in_corrections: true, is_closed: false },
 ];
 
 /// Whether a key's text follows from other attributes.
@@ -143,7 +163,7 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
             return Ok(Outcome::Keep);
         }
         // The usual case first: the text is right, and its own rule has seen it.
-        if checked.is_ok() && self.is_composed(policy, derived, text)? {
+        if checked.is_ok() && self.is_composed(policy, derived, text.as_bytes())? {
             return Ok(Outcome::Keep);
         }
         let fallback = if let Fallback::Text(text) = rule.fallback { text } else { DASH };
@@ -160,11 +180,12 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
     }
 
     /// Whether a text is what it should be. The usual ones are compared part by part, and nothing is put together for it.
-    pub(crate) fn is_composed(&self, policy: &Policy, derived: &Derived, given: &str) -> Result<bool, E> {
-        if derived.key == attr::REQUEST_SEARCH && self.is_usual_search(given)? {
+    pub(crate) fn is_composed(&self, policy: &Policy, derived: &Derived, given: &[u8]) -> Result<bool, E> {
+        if derived.column == Column::Search && self.is_usual_search(given)? {
             return Ok(true);
         }
-        if matches!(derived.key, attr::REQUEST_SEARCH | attr::TEXT_ERRORS) {
+        if matches!(derived.column, Column::Search | Column::Errors) {
+            let Ok(given) = std::str::from_utf8(given) else { return Ok(false) };
             return Ok(self.composed(policy, derived, given)?.as_deref() == Some(given));
         }
         let is = |as_fast_mode| -> Result<bool, E> {
@@ -172,18 +193,18 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
             Ok(matches!(self.write(&mut rest, policy, derived, given, as_fast_mode)?, Some(Ok(()))) && rest.0.is_empty())
         };
         // Fast mode is said by no attribute but by the tiers; where they do not say it, the text may.
-        Ok(is(false)? || (given.contains('⚡') || derived.key == attr::TEXT_MODEL) && is(true)?)
+        Ok(is(false)? || (matches!(derived.column, Column::Model | Column::Transport) && is(true)?))
     }
 
     /// What a text should be; what no attribute says is taken from `given`. `None` where nothing can be said.
     fn composed(&self, policy: &Policy, derived: &Derived, given: &str) -> Result<Option<String>, E> {
-        Ok(match derived.key {
-            attr::REQUEST_SEARCH => self.search(policy, given)?,
-            attr::TEXT_ERRORS => Some(self.errors(policy, given)?),
+        Ok(match derived.column {
+            Column::Search => self.search(policy, given)?,
+            Column::Errors => Some(self.errors(policy, given)?),
             _ => {
                 let mut text = String::new();
                 // Writing to a string does not fail.
-                self.write(&mut text, policy, derived, given, false)?.map(|_| text)
+                self.write(&mut text, policy, derived, given.as_bytes(), false)?.map(|_| text)
             }
         })
     }
@@ -194,20 +215,20 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
         out: &mut impl Write,
         policy: &Policy,
         derived: &Derived,
-        given: &str,
+        given: &[u8],
         as_fast_mode: bool,
     ) -> Result<Option<fmt::Result>, E> {
         let is_priority = |tier| tier == Some(ServiceTier::Priority);
-        Ok(Some(match derived.key {
-            attr::TEXT_ID => {
+        Ok(Some(match derived.column {
+            Column::Id => {
                 let Some(request_id) = self.text(attr::REQUEST_ID)? else { return Ok(None) };
                 out.write_str(display::short_id(&request_id))
             }
-            attr::TEXT_ACCOUNT => {
+            Column::Account => {
                 let (account, pool_name) = (self.shown(attr::UPSTREAM_ACCOUNT_LABEL)?, self.shown(attr::POOL_NAME)?);
                 display::write_account(out, account.as_deref(), pool_name.as_deref().unwrap_or(DASH))
             }
-            attr::TEXT_MODEL => {
+            Column::Model => {
                 let (tier, requested_tier) =
                     (self.member(attr::SERVICE_TIER_ACTUAL, ServiceTier::parse)?, self.requested_tier()?);
                 let (model, api_key) = (self.shown(attr::REQUEST_MODEL)?, self.shown(attr::API_KEY_LABEL)?);
@@ -222,7 +243,7 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
                 };
                 display::write_model(out, &row)
             }
-            attr::TEXT_TRANSPORT => {
+            Column::Transport => {
                 let tier = self.member(attr::SERVICE_TIER_ACTUAL, ServiceTier::parse)?;
                 let fast_mode = as_fast_mode || is_priority(tier) || is_priority(self.requested_tier()?);
                 let transport = self.member(attr::REQUEST_TRANSPORT, Transport::parse)?.unwrap_or(Transport::Other);
@@ -230,13 +251,16 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
                 let version = if client.is_some() { self.text(attr::USER_AGENT_VERSION)? } else { None };
                 display::write_transport(out, transport, fast_mode, client.map(|client| (client, version.as_deref())))
             }
-            attr::TEXT_ROUTE => {
+            Column::Route => {
                 let Some(route) = self.member(attr::HTTP_ROUTE, Route::parse)? else { return Ok(None) };
-                let origin = given.split_once(" ← ").and_then(|(_, rest)| rest.split(display::SEPARATOR).next());
+                // Most have none, and to look for one byte takes less than to look for a text.
+                let has_arrow = memchr::memchr("←".as_bytes()[0], given).is_some();
+                let arrow = has_arrow.then(|| std::str::from_utf8(given).ok()?.split_once(" ← ")).flatten();
+                let origin = arrow.and_then(|(_, rest)| rest.split(display::SEPARATOR).next());
                 let origin = origin.filter(|origin| admits(policy, attr::HTTP_ROUTE, origin)).and_then(Route::parse);
                 display::write_route(out, route, origin, self.count(attr::REQUEST_LATENCY_MS)?)
             }
-            attr::TEXT_USAGE => {
+            Column::Usage => {
                 let status = self.member(attr::USAGE_STATUS, UsageStatus::parse)?.unwrap_or(UsageStatus::Other);
                 let (total, cached) =
                     (self.count(attr::USAGE_TOTAL_TOKENS)?, self.count(attr::USAGE_CACHE_READ_INPUT_TOKENS)?);
@@ -246,7 +270,7 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
                 };
                 display::write_usage(out, status, total, cached, cost_usd)
             }
-            _ => return Ok(None),
+            Column::Search | Column::Errors => return Ok(None),
         }))
     }
 
@@ -278,13 +302,14 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
     }
 
     /// Whether the text is what [`Self::search`] joins of two ids in lower case; every row has one, and to compare it takes less than to join it.
-    fn is_usual_search(&self, given: &str) -> Result<bool, E> {
+    fn is_usual_search(&self, given: &[u8]) -> Result<bool, E> {
         let (Some(request_id), Some(correlation_id)) =
             (self.text(attr::REQUEST_ID)?, self.shown(attr::REQUEST_CORRELATION_ID)?)
         else {
             return Ok(false);
         };
-        Ok(given.strip_prefix(&*request_id).and_then(|rest| rest.strip_prefix(' ')) == Some(&*correlation_id)
+        let rest = given.strip_prefix(request_id.as_bytes()).and_then(|rest| rest.strip_prefix(b" "));
+        Ok(rest == Some(correlation_id.as_bytes())
             && correlation_id.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()))
     }
 
@@ -327,12 +352,12 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
 }
 
 /// What is left of a text of which all that was written so far was the start; writing anything else to it fails.
-struct Rest<'t>(&'t str);
+struct Rest<'t>(&'t [u8]);
 
 impl Write for Rest<'_> {
     #[inline]
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
+        self.0 = self.0.strip_prefix(part.as_bytes()).ok_or(fmt::Error)?;
         Ok(())
     }
 }

@@ -90,8 +90,8 @@ fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: J
         present: Present::default(),
         kept: [0; 256],
         record: 0,
-        recent: Recent::new(message.len()),
-        recent_names: Recent::new(message.len()),
+        recent: Recent::new(message),
+        recent_names: Recent::new(message),
     };
     match walk.request() {
         Ok(()) => {}

@@ -354,7 +354,7 @@ impl<'a> Walk<'a> {
         Ok(is_valid.then_some(id))
     }
 
-    /// Reads a `KeyValue`, `depth` messages deep, to the end of `attributes`; and judges it by its own rule.
+    /// Reads the `KeyValue` at the end of this range, `depth` messages deep, to the end of `attributes`; and judges it by its own rule.
     #[inline]
     pub(super) fn read_attribute(
         &mut self,
@@ -379,7 +379,8 @@ impl<'a> Walk<'a> {
         }
         let Some((key, value)) = Attribute::read_usual(content, self.tables, &mut self.order) else {
             let mut attribute = Attribute::read_any(content, depth, self.tables, range)?;
-            self.judge_own(&mut attribute, attributes.len())?;
+            let is_plain = attribute.exact && !attribute.has_index;
+            attribute.verdict = self.note(attribute.number, &attribute.value, is_plain, attributes.len())?;
             attributes.push(attribute);
             return Ok(());
         };
@@ -388,32 +389,35 @@ impl<'a> Walk<'a> {
             value.validate()?;
         }
         let number = key.ok();
-        let mut attribute = Attribute { start, end, value, number, exact: true, has_index: false, verdict: None };
-        self.judge_own(&mut attribute, attributes.len())?;
-        if let Attribute { number: Some(number), verdict: Some(Ok(())), value: AnyValue { kind: Kind::Text, bytes, .. }, .. } =
-            attribute
+        let verdict = self.note(number, &value, true, attributes.len())?;
+        if let Some(number) = number
+            && verdict == Some(Ok(()))
+            && value.kind == Kind::Text
             && self.tables.recurring.has(number)
-            && let Ok(value_at) = u8::try_from(content.len() - bytes.len())
         {
-            self.recent.remember(content, number, value_at);
+            self.recent.remember(end - content.len()..end, number, content.len() - value.bytes.len());
         }
-        attributes.push(attribute);
+        attributes.push(Attribute { start, end, value, number, exact: true, has_index: false, verdict });
         Ok(())
     }
 
-    /// Notes an attribute after `before` others, and what its own rule says.
+    /// Notes an attribute after `before` others, and what its own rule says, if that is asked now.
     #[inline]
-    fn judge_own(&mut self, attribute: &mut Attribute<'a>, before: usize) -> Result<(), Stop> {
-        let Some((number, key)) = attribute.number.and_then(|number| Some((number, self.tables.key(number)?))) else {
+    fn note(
+        &mut self,
+        number: Option<u8>,
+        value: &AnyValue<'a>,
+        is_plain: bool,
+        before: usize,
+    ) -> Result<Option<Result<(), StripReason>>, Stop> {
+        let Some((number, key)) = number.and_then(|number| Some((number, self.tables.key(number)?))) else {
             self.present.all_pass = false;
-            return Ok(());
+            return Ok(None);
         };
         self.present.insert(number, before);
-        if !key.is_closed() {
-            attribute.verdict = Some(attribute.value.judge(key)?);
-        }
-        self.present.all_pass &= attribute.exact && !attribute.has_index && !matches!(attribute.verdict, Some(Err(_)));
-        Ok(())
+        let verdict = if key.is_closed() { None } else { Some(value.judge(key)?) };
+        self.present.all_pass &= is_plain && !matches!(verdict, Some(Err(_)));
+        Ok(verdict)
     }
 
     /// Whether every attribute stays as it is.
@@ -445,14 +449,17 @@ impl<'a> Walk<'a> {
         rules: &Rules<'a, '_>,
     ) -> Result<Outcome, Stop> {
         let inputs = Inputs::new(|name| self.input(name, rules));
-        let text = attribute.value.text()?;
-        let checked = match (attribute.verdict, text) {
-            (Some(verdict), _) => verdict,
-            // Made of nothing but what may pass.
-            (None, Some(text)) if inputs.is_composed(self.policy, derived, text)? => return Ok(Outcome::Keep),
-            (None, _) => attribute.value.judge(key)?,
+        let value = &attribute.value;
+        let passes = match attribute.verdict {
+            Some(verdict) => verdict.is_ok(),
+            // Made of nothing but what may pass, it passes.
+            None => true,
         };
-        inputs.outcome(self.policy, &key.rule, derived, checked, text, rules.is_correction)
+        if passes && value.kind == Kind::Text && inputs.is_composed(self.policy, derived, value.bytes)? {
+            return Ok(Outcome::Keep);
+        }
+        let checked = attribute.verdict.map_or_else(|| value.judge(key), Ok)?;
+        inputs.outcome(self.policy, &key.rule, derived, checked, value.text()?, rules.is_correction)
     }
 
     /// The value, as it stays, of the first attribute with this key that stays.

@@ -1,43 +1,55 @@
 //! Attributes and names of this message that were allowed. Labels, models and names come again in span after span; the same bytes are allowed
 //! again, and comparing is cheaper than judging.
 
-/// How many are remembered at most; a power of two. A new one takes the place of another, so nothing grows.
+use std::ops::Range;
+
+/// How many are remembered at most. A new one takes the place of another, so nothing grows.
 const MAX_SLOTS: usize = 1 << 10;
 /// As many bytes of a message ask for one more of them: the share of a text that comes again, in a message of many spans.
 const BYTES_A_SLOT: usize = 128;
 
-/// What was allowed, each with a number.
-pub(super) struct Recent<'a>(Vec<Slot<'a>>);
+/// What was allowed in a message, each with a number. Places are small, so that all of them stay in the nearest cache.
+pub(super) struct Recent<'a> {
+    message: &'a [u8],
+    slots: Vec<Slot>,
+}
 
-#[derive(Clone, Copy)]
-struct Slot<'a> {
-    /// Nothing that is empty is remembered.
-    bytes: &'a [u8],
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// Where it stands in the message, and how long it is. Nothing that is empty is remembered.
+    start: u32,
+    length: u16,
     number: u8,
     /// Where the value starts in it.
     value_at: u8,
 }
 
 impl<'a> Recent<'a> {
-    /// For a message of so many bytes.
-    pub(super) fn new(message_bytes: usize) -> Self {
-        let slots = (message_bytes / BYTES_A_SLOT).next_power_of_two().min(MAX_SLOTS);
-        Self(vec![Slot { bytes: b"", number: 0, value_at: 0 }; slots])
+    pub(super) fn new(message: &'a [u8]) -> Self {
+        Self { message, slots: vec![Slot::default(); (message.len() / BYTES_A_SLOT).clamp(1, MAX_SLOTS)] }
     }
 
     /// The number of what was allowed, and where its value starts, if this was and is remembered.
     #[inline]
     pub(super) fn get(&self, bytes: &[u8]) -> Option<(u8, usize)> {
-        let slot = self.0.get(self.slot(bytes))?;
-        (same(slot.bytes, bytes) && !bytes.is_empty()).then_some((slot.number, usize::from(slot.value_at)))
+        let slot = self.slots.get(self.slot(bytes))?;
+        if usize::from(slot.length) != bytes.len() || bytes.is_empty() {
+            return None;
+        }
+        let start = usize::try_from(slot.start).ok()?;
+        let remembered = self.message.get(start..start + bytes.len())?;
+        same(remembered, bytes).then_some((slot.number, slot.value_at.into()))
     }
 
-    /// This is allowed.
+    /// What stands in this range is allowed. Not remembered if it is long, or far into a message that is longer than any that is received.
     #[inline]
-    pub(super) fn remember(&mut self, bytes: &'a [u8], number: u8, value_at: u8) {
+    pub(super) fn remember(&mut self, range: Range<usize>, number: u8, value_at: usize) {
+        let Some(bytes) = self.message.get(range.clone()) else { return };
         let slot = self.slot(bytes);
-        if let Some(slot) = self.0.get_mut(slot) {
-            *slot = Slot { bytes, number, value_at };
+        if let (Ok(start), Ok(length), Ok(value_at)) = (range.start.try_into(), range.len().try_into(), value_at.try_into())
+            && let Some(slot) = self.slots.get_mut(slot)
+        {
+            *slot = Slot { start, length, number, value_at };
         }
     }
 
@@ -46,7 +58,8 @@ impl<'a> Recent<'a> {
     fn slot(&self, bytes: &[u8]) -> usize {
         let tail = bytes.last_chunk::<8>().map_or(0, |tail| u64::from_le_bytes(*tail));
         let mixed = (tail ^ (bytes.len() as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 48) as usize & (self.0.len() - 1)
+        // The upper bits depend on every byte; of them, the share that there are places for.
+        (((mixed >> 32) * self.slots.len() as u64) >> 32) as usize
     }
 }
 
@@ -90,20 +103,25 @@ mod tests {
     /// Guarantees: only what was allowed is found again, and as what it was; whatever shares a place, in memories of every size.
     #[test]
     fn only_what_was_allowed_is_remembered() {
-        for message_bytes in [0, 1, 1_000, 100_000, 10_000_000] {
-            let mut recent = Recent::new(message_bytes);
-            assert!(recent.0.len() <= MAX_SLOTS && recent.get(b"").is_none() && recent.get(b"gpt-5.4").is_none());
-            recent.remember(b"gpt-5.4", 1, 3);
+        let seats = (0..5_000).map(|n| format!("{n:05} seat"));
+        let texts: Vec<String> = ["gpt-5.4".to_owned()].into_iter().chain(seats).collect();
+        let message = texts.concat();
+        let numbers = || (0..=u8::MAX).cycle();
+        for length in [7, 1_000, message.len()] {
+            let mut recent = Recent::new(&message.as_bytes()[..length]);
+            assert!(recent.slots.len() <= MAX_SLOTS && recent.get(b"").is_none() && recent.get(b"gpt-5.4").is_none());
+            recent.remember(0..7, 1, 3);
             assert_eq!(recent.get(b"gpt-5.4"), Some((1, 3)));
             for text in [&b""[..], b"gpt-5.5", b"gpt-5.44", b"pt-5.4", b"a gpt-5.4", b"x"] {
                 assert_eq!(recent.get(text), None);
             }
-            let texts: Vec<String> = (0..5_000).map(|n| format!("{n:05} seat")).collect();
-            for (text, number) in texts.iter().zip((0..=u8::MAX).cycle()) {
-                recent.remember(text.as_bytes(), number, number);
-                assert_eq!(recent.get(text.as_bytes()), Some((number, number.into())));
+            let mut end = 0;
+            for (text, number) in texts.iter().zip(numbers()) {
+                let start = std::mem::replace(&mut end, end + text.len());
+                recent.remember(start..end, number, number.into());
+                assert_eq!(recent.get(text.as_bytes()), (end <= length).then_some((number, number.into())));
             }
-            for (text, number) in texts.iter().zip((0..=u8::MAX).cycle()) {
+            for (text, number) in texts.iter().zip(numbers()) {
                 assert!(recent.get(text.as_bytes()).is_none_or(|found| found == (number, number.into())));
             }
         }

@@ -306,11 +306,12 @@ impl<'a> Walk<'a> {
         let range = other.range.clone();
         match &other.what {
             What::Name(name) => {
+                let at = range.end - name.len()..range.end;
                 if self.recent_names.get(name).is_some_and(|(number, _)| number == record.number) {
                     return Ok(());
                 }
                 match record.judge_name(self.policy, name)? {
-                    Ok(()) => self.recent_names.remember(name, record.number, 0),
+                    Ok(()) => self.recent_names.remember(at, record.number, 0),
                     Err(reason) => self.fall_back_name(range, record.record.fallback_name, reason),
                 }
             }
