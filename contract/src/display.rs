@@ -175,7 +175,7 @@ fn write_usd(out: &mut impl Write, dollars: f64) -> fmt::Result {
         out.write_str("$0.")?;
         // At least two decimals; of the others, none that is zero to the end.
         for (unit, below) in [(1_000, 0), (100, 0), (10, 100), (1, 10)] {
-            if below == 0 || ten_thousandths % below != 0 {
+            if below == 0 || !ten_thousandths.is_multiple_of(below) {
                 write_number(out, ten_thousandths / unit % 10)?;
             }
         }
@@ -363,12 +363,7 @@ pub fn text_route(route: Route, translated_from: Option<Route>, latency_ms: Opti
 }
 
 /// Writes [`text_route`].
-pub fn write_route(
-    out: &mut impl Write,
-    route: Route,
-    translated_from: Option<Route>,
-    latency_ms: Option<u64>,
-) -> fmt::Result {
+pub fn write_route(out: &mut impl Write, route: Route, translated_from: Option<Route>, latency_ms: Option<u64>) -> fmt::Result {
     out.write_str(route.as_str())?;
     if let Some(origin) = translated_from {
         out.write_str(" ← ")?;

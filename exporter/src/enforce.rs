@@ -257,8 +257,8 @@ pub(crate) fn correct(kept: &mut [KeyValue], is_correction: bool) {
     if !kept.iter().any(|attribute| is_derived(attribute.key.as_str())) {
         return;
     }
-    let inputs = Inputs::new(|key| {
-        let value = kept.iter().find(|attribute| attribute.key.as_str() == key).map(|attribute| attribute.value.clone());
+    let inputs = Inputs::new(|source| {
+        let value = kept.iter().find(|attribute| attribute.key.as_str() == source.key()).map(|attribute| attribute.value.clone());
         Ok::<_, Infallible>(match value {
             Some(Value::String(text)) => Some(Input::Text(Cow::Owned(text.to_string()))),
             Some(Value::I64(number)) => Some(Input::Int(number)),

@@ -23,7 +23,7 @@ pub(crate) struct Derived {
     key: &'static str,
     column: Column,
     /// The attributes that it follows from.
-    inputs: &'static [&'static str],
+    inputs: &'static [Source],
     /// Whether a correction can be held to it.
     in_corrections: bool,
     /// Whether it is made of closed sets and numbers alone, so that whatever is composed of values that pass, passes its own rule. A test holds that.
@@ -47,15 +47,15 @@ const DERIVED: &[Derived] = &[
     Derived {
         key: attr::REQUEST_SEARCH,
         column: Column::Search,
-        inputs: &[attr::REQUEST_ID, attr::REQUEST_CORRELATION_ID],
+        inputs: &[Source::RequestId, Source::RequestCorrelationId],
         in_corrections: true,
         is_closed: false,
     },
-    Derived { key: attr::TEXT_ID, column: Column::Id, inputs: &[attr::REQUEST_ID], in_corrections: true, is_closed: true },
+    Derived { key: attr::TEXT_ID, column: Column::Id, inputs: &[Source::RequestId], in_corrections: true, is_closed: true },
     Derived {
         key: attr::TEXT_ACCOUNT,
         column: Column::Account,
-        inputs: &[attr::UPSTREAM_ACCOUNT_LABEL, attr::POOL_NAME],
+        inputs: &[Source::UpstreamAccountLabel, Source::PoolName],
         in_corrections: false,
         is_closed: false,
     },
@@ -63,12 +63,12 @@ const DERIVED: &[Derived] = &[
         key: attr::TEXT_MODEL,
         column: Column::Model,
         inputs: &[
-            attr::REQUEST_MODEL,
-            attr::REASONING_EFFORT_EFFECTIVE,
-            attr::REASONING_EFFORT_REQUESTED,
-            attr::SERVICE_TIER_ACTUAL,
-            attr::SERVICE_TIER_REQUESTED,
-            attr::API_KEY_LABEL,
+            Source::RequestModel,
+            Source::ReasoningEffortEffective,
+            Source::ReasoningEffortRequested,
+            Source::ServiceTierActual,
+            Source::ServiceTierRequested,
+            Source::ApiKeyLabel,
         ],
         in_corrections: false,
         is_closed: false,
@@ -76,26 +76,76 @@ const DERIVED: &[Derived] = &[
     Derived {
         key: attr::TEXT_TRANSPORT,
         column: Column::Transport,
-        inputs: &[attr::REQUEST_TRANSPORT, attr::USER_AGENT_NAME, attr::USER_AGENT_VERSION],
+        inputs: &[Source::RequestTransport, Source::UserAgentName, Source::UserAgentVersion],
         in_corrections: false,
         is_closed: false,
     },
     Derived {
         key: attr::TEXT_ROUTE,
         column: Column::Route,
-        inputs: &[attr::HTTP_ROUTE, attr::REQUEST_LATENCY_MS],
+        inputs: &[Source::HttpRoute, Source::RequestLatencyMs],
         in_corrections: false,
         is_closed: true,
     },
     Derived {
         key: attr::TEXT_USAGE,
         column: Column::Usage,
-        inputs: &[attr::USAGE_STATUS, attr::USAGE_TOTAL_TOKENS, attr::USAGE_CACHE_READ_INPUT_TOKENS, attr::COST_SETTLED_USD],
+        inputs: &[Source::UsageStatus, Source::UsageTotalTokens, Source::UsageCacheReadInputTokens, Source::CostSettledUsd],
         in_corrections: false,
         is_closed: true,
     },
-    Derived { key: attr::TEXT_ERRORS, column: Column::Errors, inputs: &[attr::ERROR_CODE], in_corrections: true, is_closed: false },
+    Derived {
+        key: attr::TEXT_ERRORS,
+        column: Column::Errors,
+        inputs: &[Source::ErrorCode],
+        in_corrections: true,
+        is_closed: false,
+    },
 ];
+
+/// The attributes that texts follow from.
+macro_rules! sources {
+    ($($name:ident = $key:ident,)+) => {
+        /// An attribute that texts follow from.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "each has the name of its key")]
+        pub enum Source { $($name,)+ }
+
+        impl Source {
+            /// Every one.
+            pub const ALL: [Self; [$(Self::$name),+].len()] = [$(Self::$name),+];
+
+            /// Its key.
+            #[must_use]
+            pub const fn key(self) -> &'static str {
+                match self { $(Self::$name => attr::$key,)+ }
+            }
+        }
+    };
+}
+
+sources! {
+    RequestId = REQUEST_ID,
+    RequestCorrelationId = REQUEST_CORRELATION_ID,
+    UpstreamAccountLabel = UPSTREAM_ACCOUNT_LABEL,
+    PoolName = POOL_NAME,
+    RequestModel = REQUEST_MODEL,
+    ReasoningEffortEffective = REASONING_EFFORT_EFFECTIVE,
+    ReasoningEffortRequested = REASONING_EFFORT_REQUESTED,
+    ServiceTierActual = SERVICE_TIER_ACTUAL,
+    ServiceTierRequested = SERVICE_TIER_REQUESTED,
+    ApiKeyLabel = API_KEY_LABEL,
+    RequestTransport = REQUEST_TRANSPORT,
+    UserAgentName = USER_AGENT_NAME,
+    UserAgentVersion = USER_AGENT_VERSION,
+    HttpRoute = HTTP_ROUTE,
+    RequestLatencyMs = REQUEST_LATENCY_MS,
+    UsageStatus = USAGE_STATUS,
+    UsageTotalTokens = USAGE_TOTAL_TOKENS,
+    UsageCacheReadInputTokens = USAGE_CACHE_READ_INPUT_TOKENS,
+    CostSettledUsd = COST_SETTLED_USD,
+    ErrorCode = ERROR_CODE,
+}
 
 /// Whether a key's text follows from other attributes.
 #[must_use]
@@ -123,8 +173,8 @@ pub enum Input<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<G>(G);
 
-impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
-    /// `get` gives the value, as it stays, of the record's attribute with a key, if that stays. Its errors are those of the other functions.
+impl<'a, E, G: Fn(Source) -> Result<Option<Input<'a>>, E>> Inputs<G> {
+    /// `get` gives the value, as it stays, of one of the record's attributes, if that stays. Its errors are those of the other functions.
     pub fn new(get: G) -> Self {
         Self(get)
     }
@@ -156,8 +206,13 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
         is_correction: bool,
     ) -> Result<Outcome, E> {
         let text = if checked.is_ok() { given.unwrap_or("") } else { "" };
-        let has_say =
-            || derived.inputs.iter().filter_map(|input| policy.rule(input)).any(|rule| rule.plain().is_none() || rule.hides());
+        let has_say = || {
+            derived
+                .inputs
+                .iter()
+                .filter_map(|source| policy.rule(source.key()))
+                .any(|rule| rule.plain().is_none() || rule.hides())
+        };
         let is_partial = is_correction && !derived.in_corrections;
         if is_partial && checked.is_ok() && !has_say() {
             return Ok(Outcome::Keep);
@@ -186,6 +241,9 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
         }
         if matches!(derived.column, Column::Search | Column::Errors) {
             let Ok(given) = std::str::from_utf8(given) else { return Ok(false) };
+            if derived.column == Column::Errors && is_fixed_error(given) {
+                return Ok(true);
+            }
             return Ok(self.composed(policy, derived, given)?.as_deref() == Some(given));
         }
         let is = |as_fast_mode| -> Result<bool, E> {
@@ -221,21 +279,21 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
         let is_priority = |tier| tier == Some(ServiceTier::Priority);
         Ok(Some(match derived.column {
             Column::Id => {
-                let Some(request_id) = self.text(attr::REQUEST_ID)? else { return Ok(None) };
+                let Some(request_id) = self.text(Source::RequestId)? else { return Ok(None) };
                 out.write_str(display::short_id(&request_id))
             }
             Column::Account => {
-                let (account, pool_name) = (self.shown(attr::UPSTREAM_ACCOUNT_LABEL)?, self.shown(attr::POOL_NAME)?);
+                let (account, pool_name) = (self.shown(Source::UpstreamAccountLabel)?, self.shown(Source::PoolName)?);
                 display::write_account(out, account.as_deref(), pool_name.as_deref().unwrap_or(DASH))
             }
             Column::Model => {
                 let (tier, requested_tier) =
-                    (self.member(attr::SERVICE_TIER_ACTUAL, ServiceTier::parse)?, self.requested_tier()?);
-                let (model, api_key) = (self.shown(attr::REQUEST_MODEL)?, self.shown(attr::API_KEY_LABEL)?);
+                    (self.member(Source::ServiceTierActual, ServiceTier::parse)?, self.requested_tier()?);
+                let (model, api_key) = (self.shown(Source::RequestModel)?, self.shown(Source::ApiKeyLabel)?);
                 let row = ModelText {
                     model: model.as_deref(),
-                    effort: self.member(attr::REASONING_EFFORT_EFFECTIVE, ReasoningEffort::parse)?,
-                    requested_effort: self.member(attr::REASONING_EFFORT_REQUESTED, ReasoningEffort::parse)?,
+                    effort: self.member(Source::ReasoningEffortEffective, ReasoningEffort::parse)?,
+                    requested_effort: self.member(Source::ReasoningEffortRequested, ReasoningEffort::parse)?,
                     tier,
                     requested_tier,
                     fast_mode: as_fast_mode || is_priority(tier) || is_priority(requested_tier),
@@ -244,27 +302,26 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
                 display::write_model(out, &row)
             }
             Column::Transport => {
-                let tier = self.member(attr::SERVICE_TIER_ACTUAL, ServiceTier::parse)?;
+                let tier = self.member(Source::ServiceTierActual, ServiceTier::parse)?;
                 let fast_mode = as_fast_mode || is_priority(tier) || is_priority(self.requested_tier()?);
-                let transport = self.member(attr::REQUEST_TRANSPORT, Transport::parse)?.unwrap_or(Transport::Other);
-                let client = self.member(attr::USER_AGENT_NAME, ClientFamily::parse)?;
-                let version = if client.is_some() { self.text(attr::USER_AGENT_VERSION)? } else { None };
+                let transport = self.member(Source::RequestTransport, Transport::parse)?.unwrap_or(Transport::Other);
+                let client = self.member(Source::UserAgentName, ClientFamily::parse)?;
+                let version = if client.is_some() { self.text(Source::UserAgentVersion)? } else { None };
                 display::write_transport(out, transport, fast_mode, client.map(|client| (client, version.as_deref())))
             }
             Column::Route => {
-                let Some(route) = self.member(attr::HTTP_ROUTE, Route::parse)? else { return Ok(None) };
+                let Some(route) = self.member(Source::HttpRoute, Route::parse)? else { return Ok(None) };
                 // Most have none, and to look for one byte takes less than to look for a text.
                 let has_arrow = memchr::memchr("←".as_bytes()[0], given).is_some();
                 let arrow = has_arrow.then(|| std::str::from_utf8(given).ok()?.split_once(" ← ")).flatten();
                 let origin = arrow.and_then(|(_, rest)| rest.split(display::SEPARATOR).next());
                 let origin = origin.filter(|origin| admits(policy, attr::HTTP_ROUTE, origin)).and_then(Route::parse);
-                display::write_route(out, route, origin, self.count(attr::REQUEST_LATENCY_MS)?)
+                display::write_route(out, route, origin, self.count(Source::RequestLatencyMs)?)
             }
             Column::Usage => {
-                let status = self.member(attr::USAGE_STATUS, UsageStatus::parse)?.unwrap_or(UsageStatus::Other);
-                let (total, cached) =
-                    (self.count(attr::USAGE_TOTAL_TOKENS)?, self.count(attr::USAGE_CACHE_READ_INPUT_TOKENS)?);
-                let cost_usd = match (self.0)(attr::COST_SETTLED_USD)? {
+                let status = self.member(Source::UsageStatus, UsageStatus::parse)?.unwrap_or(UsageStatus::Other);
+                let (total, cached) = (self.count(Source::UsageTotalTokens)?, self.count(Source::UsageCacheReadInputTokens)?);
+                let cost_usd = match (self.0)(Source::CostSettledUsd)? {
                     Some(Input::Double(number)) => Some(number),
                     _ => None,
                 };
@@ -274,28 +331,28 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
         }))
     }
 
-    fn text(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, E> {
-        Ok(match (self.0)(key)? {
+    fn text(&self, source: Source) -> Result<Option<Cow<'a, str>>, E> {
+        Ok(match (self.0)(source)? {
             Some(Input::Text(text)) => Some(text),
             _ => None,
         })
     }
 
     /// A text that says something.
-    fn shown(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, E> {
-        Ok(self.text(key)?.filter(|text| text != ABSENT))
+    fn shown(&self, source: Source) -> Result<Option<Cow<'a, str>>, E> {
+        Ok(self.text(source)?.filter(|text| text != ABSENT))
     }
 
-    fn member<T>(&self, key: &'static str, parse: fn(&str) -> Option<T>) -> Result<Option<T>, E> {
-        Ok(self.text(key)?.and_then(|text| parse(&text)))
+    fn member<T>(&self, source: Source, parse: fn(&str) -> Option<T>) -> Result<Option<T>, E> {
+        Ok(self.text(source)?.and_then(|text| parse(&text)))
     }
 
     fn requested_tier(&self) -> Result<Option<ServiceTier>, E> {
-        self.member(attr::SERVICE_TIER_REQUESTED, ServiceTier::parse)
+        self.member(Source::ServiceTierRequested, ServiceTier::parse)
     }
 
-    fn count(&self, key: &'static str) -> Result<Option<u64>, E> {
-        Ok(match (self.0)(key)? {
+    fn count(&self, source: Source) -> Result<Option<u64>, E> {
+        Ok(match (self.0)(source)? {
             Some(Input::Int(number)) => u64::try_from(number).ok(),
             _ => None,
         })
@@ -303,8 +360,7 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
 
     /// Whether the text is what [`Self::search`] joins of two ids in lower case; every row has one, and to compare it takes less than to join it.
     fn is_usual_search(&self, given: &[u8]) -> Result<bool, E> {
-        let (Some(request_id), Some(correlation_id)) =
-            (self.text(attr::REQUEST_ID)?, self.shown(attr::REQUEST_CORRELATION_ID)?)
+        let (Some(request_id), Some(correlation_id)) = (self.text(Source::RequestId)?, self.shown(Source::RequestCorrelationId)?)
         else {
             return Ok(false);
         };
@@ -316,8 +372,8 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
     /// The ids in lower case; after them one more, which no attribute carries. An id is left out where it would make the whole look like something
     /// else, such as a card number.
     fn search(&self, policy: &Policy, given: &str) -> Result<Option<String>, E> {
-        let Some(request_id) = self.text(attr::REQUEST_ID)? else { return Ok(None) };
-        let correlation_id = self.shown(attr::REQUEST_CORRELATION_ID)?.map(|id| id.to_lowercase());
+        let Some(request_id) = self.text(Source::RequestId)? else { return Ok(None) };
+        let correlation_id = self.shown(Source::RequestCorrelationId)?.map(|id| id.to_lowercase());
         let mut others = given.split(' ').skip(1).peekable();
         others.next_if(|id| Some(*id) == correlation_id.as_deref());
         let one_more = others.next().filter(|id| admits(policy, attr::REQUEST_CORRELATION_ID, id) && *id == id.to_lowercase());
@@ -338,17 +394,20 @@ impl<'a, E, G: Fn(&'static str) -> Result<Option<Input<'a>>, E>> Inputs<G> {
 
     /// The given lines, as far as each is a code that the contract lists, or the record's own.
     fn errors(&self, policy: &Policy, given: &str) -> Result<String, E> {
-        let is_fixed =
-            [DASH, "no heartbeat", "quota evidence unavailable"].contains(&given) || given.starts_with("quota exhausted");
-        if is_fixed {
+        if is_fixed_error(given) {
             return Ok(given.to_owned());
         }
-        let error_code = self.shown(attr::ERROR_CODE)?.filter(|code| code != OTHER);
+        let error_code = self.shown(Source::ErrorCode)?.filter(|code| code != OTHER);
         let is_own = |code: &str| error_code.as_deref() == Some(code);
         let is_known = |code: &str| display::is_known_code(code) && admits(policy, attr::ERROR_CODE, code);
         let codes: Vec<&str> = given.split(display::SEPARATOR).filter(|code| is_own(code) || is_known(code)).collect();
         Ok(if codes.is_empty() { error_code.as_deref().unwrap_or(DASH).to_owned() } else { codes.join(display::SEPARATOR) })
     }
+}
+
+/// Whether the error lines say, within their pattern, what is no code.
+fn is_fixed_error(given: &str) -> bool {
+    [DASH, "no heartbeat", "quota evidence unavailable"].contains(&given) || given.starts_with("quota exhausted")
 }
 
 /// What is left of a text of which all that was written so far was the start; writing anything else to it fails.

@@ -28,6 +28,6 @@ mod schema;
 mod splice;
 pub mod write;
 
-pub use read::{Error, Field, Fields, Value, text};
+pub use read::{Error, Field, Fields, Value, check_text, text};
 pub use schema::{Kind, MAX_DEPTH, Message, validate};
 pub use splice::{Frame, Splice};

@@ -104,6 +104,12 @@ pub fn text(bytes: &[u8]) -> Result<&str, Error> {
     std::str::from_utf8(bytes).map_err(|_| Error::Text)
 }
 
+/// Checks that these bytes are a text. Most are ASCII, which is seen sooner than anything else.
+#[inline]
+pub fn check_text(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.is_ascii() { Ok(()) } else { text(bytes).map(|_| ()) }
+}
+
 /// Iterates over the fields of one message. After an error it ends.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {

@@ -1,6 +1,6 @@
 //! Message types as tables, and the walk that holds bytes against them.
 
-use crate::read::{Error, Fields, text};
+use crate::read::{Error, Fields, check_text};
 
 /// How many messages may be nested around a field, the outermost one not counted. Prost's limit.
 pub const MAX_DEPTH: usize = 100;
@@ -41,7 +41,7 @@ pub fn validate(content: &[u8], message: &Message, depth: usize) -> Result<(), E
             Some(Kind::Fixed64) => field.fixed64().map(drop)?,
             Some(Kind::Fixed32) => field.fixed32().map(drop)?,
             Some(Kind::Bytes) => field.bytes().map(drop)?,
-            Some(Kind::Text) => text(field.bytes()?).map(drop)?,
+            Some(Kind::Text) => check_text(field.bytes()?)?,
             Some(Kind::Message(inner)) => {
                 let content = field.bytes()?;
                 if depth >= MAX_DEPTH {

@@ -164,3 +164,19 @@ fn joined_texts() {
     assert_eq!(text_route(route, origin, Some(8423)), "/backend-api/codex/responses ← /v1/responses · 8.4s");
     assert_eq!(text_route(Route::V1Models, None, None), "/v1/models");
 }
+
+/// Guarantees: latencies and counts are rounded as the standard library's formatter and exact fractions round; for every latency up to some minutes.
+#[test]
+fn numbers_are_rounded_as_by_the_formatter() {
+    for milliseconds in (1_000..200_000_u64).filter(|ms| ms % 1_000 != 0 && !matches!(ms % 1_000, 250 | 750)) {
+        #[allow(clippy::cast_precision_loss)]
+        let expected = format!("{:.1}s", milliseconds as f64 / 1_000.0);
+        assert_eq!(latency(milliseconds), expected);
+    }
+    for n in (1_000..1_000_000_u64).step_by(7) {
+        let tenths = (n + 50) / 100;
+        let expected = format!("{}.{}k", tenths / 10, tenths % 10).replace(".0k", "k");
+        assert_eq!(count(n), expected);
+    }
+    assert_eq!(count(u64::MAX), "18446744073.7B");
+}

@@ -59,7 +59,9 @@ fn main() {
     );
     if Shape::ALL.into_iter().any(|shape| asked(&name(shape))) {
         for shape in Shape::ALL.into_iter().filter(|shape| asked(&name(*shape))) {
-            Kind::ALL.into_iter().for_each(|kind| measure(shape, MIN_SPANS, kind, once));
+            for kind in Kind::ALL {
+                measure(shape, MIN_SPANS, kind, once);
+            }
         }
         return;
     }

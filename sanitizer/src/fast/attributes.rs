@@ -10,7 +10,7 @@ use super::recent::same;
 use super::tables::{Key, Keys};
 use super::{MAX_ATTRIBUTES, Once, Stop, Tables, Walk};
 use crate::check::{Value, by_rule};
-use crate::derived::{Derived, Input, Inputs};
+use crate::derived::{Derived, Input, Inputs, Source};
 use crate::policy::{Hidden, Outcome};
 
 /// An attribute as it stands in the message. Flat, and written where it stays: copying it about took longer than reading it.
@@ -64,7 +64,8 @@ impl Present {
     }
 
     /// The first attribute with this key and those that follow it; none if there is none.
-    fn from_first<'l, 'a>(&self, number: u8, attributes: &'l [Attribute<'a>]) -> &'l [Attribute<'a>] {
+    #[inline]
+    fn since_first<'l, 'a>(&self, number: u8, attributes: &'l [Attribute<'a>]) -> &'l [Attribute<'a>] {
         if !self.keys.has(number) {
             return &[];
         }
@@ -134,8 +135,15 @@ impl<'a> Attribute<'a> {
     fn read_any(content: &'a [u8], depth: usize, tables: &Tables, range: Range<usize>) -> Result<Self, Stop> {
         let mut once = Once::default();
         let mut key: &[u8] = b"";
-        let mut read =
-            Self { start: range.start, end: range.end, value: AnyValue::OTHER, number: None, exact: true, has_index: false, verdict: None };
+        let mut read = Self {
+            start: range.start,
+            end: range.end,
+            value: AnyValue::OTHER,
+            number: None,
+            exact: true,
+            has_index: false,
+            verdict: None,
+        };
         for field in Fields::new(content) {
             let field = field?;
             match field.number {
@@ -163,10 +171,15 @@ impl<'a> Attribute<'a> {
         }
         read.number = tables.number(key);
         if read.number.is_none() {
-            wire::text(key)?;
+            wire::check_text(key)?;
             read.value.validate()?;
         }
         Ok(read)
+    }
+
+    /// What is left to check of one that goes: what was judged was checked.
+    fn validate(&self) -> Result<(), Stop> {
+        if self.verdict.is_none() { self.value.validate() } else { Ok(()) }
     }
 
     /// The texts under this key, which may not be UTF-8 yet.
@@ -302,7 +315,7 @@ impl<'a> AnyValue<'a> {
     /// What is left to check of a value that goes.
     fn validate(self) -> Result<(), Stop> {
         if self.kind == Kind::Text {
-            wire::text(self.bytes)?;
+            wire::check_text(self.bytes)?;
         }
         Ok(())
     }
@@ -385,7 +398,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         };
         if let Err(unknown) = key {
-            wire::text(unknown)?;
+            wire::check_text(unknown)?;
             value.validate()?;
         }
         let number = key.ok();
@@ -426,12 +439,9 @@ impl<'a> Walk<'a> {
         if !present.all_pass || !present.keys.is_within(rules.allowed) || !rules.hidden.is_nothing() {
             return Ok(false);
         }
-        if !present.keys.has_common(&self.tables.derived) {
-            return Ok(true);
-        }
-        for attribute in rules.attributes {
-            if let Some(number) = attribute.number.filter(|number| self.tables.derived.has(*number))
-                && let Some((key, derived)) = self.tables.key(number).and_then(|key| Some((key, key.derived?)))
+        for number in &self.tables.derived {
+            if let [attribute, ..] = present.since_first(*number, rules.attributes)
+                && let Some((key, derived)) = self.tables.key(*number).and_then(|key| Some((key, key.derived?)))
                 && self.derived(attribute, key, derived, rules)? != Outcome::Keep
             {
                 return Ok(false);
@@ -441,14 +451,8 @@ impl<'a> Walk<'a> {
     }
 
     /// What becomes of a text that has to follow from others.
-    fn derived(
-        &self,
-        attribute: &Attribute<'a>,
-        key: &Key,
-        derived: &Derived,
-        rules: &Rules<'a, '_>,
-    ) -> Result<Outcome, Stop> {
-        let inputs = Inputs::new(|name| self.input(name, rules));
+    fn derived(&self, attribute: &Attribute<'a>, key: &Key, derived: &Derived, rules: &Rules<'a, '_>) -> Result<Outcome, Stop> {
+        let inputs = Inputs::new(|source| self.input(source, rules));
         let value = &attribute.value;
         let passes = match attribute.verdict {
             Some(verdict) => verdict.is_ok(),
@@ -462,19 +466,25 @@ impl<'a> Walk<'a> {
         inputs.outcome(self.policy, &key.rule, derived, checked, value.text()?, rules.is_correction)
     }
 
+    /// What becomes of a value that follows from no other.
+    fn own_outcome(&self, attribute: &Attribute<'a>, key: &Key, rules: &Rules<'a, '_>) -> Result<Outcome, Stop> {
+        let checked = attribute.verdict.map_or_else(|| attribute.value.judge(key), Ok)?;
+        Ok(key.rule.outcome(checked, attribute.value.text()?, rules.hidden, self.account_id(key, rules.attributes)?))
+    }
+
     /// The value, as it stays, of the first attribute with this key that stays.
-    fn input(&self, name: &str, rules: &Rules<'a, '_>) -> Result<Option<Input<'a>>, Stop> {
-        let Some((number, key)) =
-            self.tables.number(name.as_bytes()).and_then(|number| Some((number, self.tables.key(number)?)))
-        else {
+    fn input(&self, source: Source, rules: &Rules<'a, '_>) -> Result<Option<Input<'a>>, Stop> {
+        let Some((number, key)) = self.tables.source(source).and_then(|number| Some((number, self.tables.key(number)?))) else {
             return Ok(None);
         };
-        let with_key = self.present.from_first(number, rules.attributes).iter().filter(|other| other.number == Some(number));
+        let with_key = self.present.since_first(number, rules.attributes).iter().filter(|other| other.number == Some(number));
         for attribute in with_key.filter(|_| rules.allowed.has(number)) {
             let value = &attribute.value;
             let text = value.text()?;
-            let checked = attribute.verdict.map_or_else(|| value.judge(key), Ok)?;
-            match key.rule.outcome(checked, text, rules.hidden, self.account_id(key, rules.attributes)?) {
+            // The usual case first.
+            let passes = attribute.verdict == Some(Ok(())) && rules.hidden.is_nothing();
+            let outcome = if passes { Outcome::Keep } else { self.own_outcome(attribute, key, rules)? };
+            match outcome {
                 Outcome::Drop(_) => {}
                 Outcome::Replace(_, text) => return Ok(Some(Input::Text(text.into()))),
                 Outcome::Keep => {
@@ -538,21 +548,19 @@ impl<'a> Walk<'a> {
         }
         let Some((number, key)) = attribute.number.and_then(|number| Some((number, self.tables.key(number)?))) else {
             self.tally.strip(rules.place, StripReason::UnknownKey);
-            attribute.value.validate()?;
             self.splice.cut(range);
             return Ok(());
         };
         let outcome = if !rules.allowed.has(number) {
-            attribute.value.validate()?;
+            attribute.validate()?;
             Outcome::Drop(StripReason::WrongPlace)
         } else if self.is_kept(number) {
-            attribute.value.validate()?;
+            attribute.validate()?;
             Outcome::Drop(StripReason::Duplicate)
         } else if let Some(derived) = key.derived {
             self.derived(attribute, key, derived, rules)?
         } else {
-            let checked = attribute.verdict.map_or_else(|| attribute.value.judge(key), Ok)?;
-            key.rule.outcome(checked, attribute.value.text()?, rules.hidden, self.account_id(key, rules.attributes)?)
+            self.own_outcome(attribute, key, rules)?
         };
         match outcome {
             // Hidden already, or as composed.

@@ -71,9 +71,8 @@ pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
     }
     // Sixteen bytes at a time, and the last sixteen, which may have been compared in part.
     if let (Some(one_end), Some(other_end)) = (one.last_chunk::<16>(), other.last_chunk::<16>()) {
-        let pairs = one.as_chunks::<16>().0.iter().zip(other.as_chunks::<16>().0);
-        let different = pairs.fold(0, |bits, (one, other)| bits | (u128::from_le_bytes(*one) ^ u128::from_le_bytes(*other)));
-        return different == 0 && one_end == other_end;
+        let mut pairs = one.as_chunks::<16>().0.iter().zip(other.as_chunks::<16>().0);
+        return pairs.all(|(one, other)| one == other) && one_end == other_end;
     }
     match (one.first_chunk::<8>(), other.first_chunk::<8>(), one.last_chunk::<8>(), other.last_chunk::<8>()) {
         (Some(one_start), Some(other_start), Some(one_end), Some(other_end)) => one_start == other_start && one_end == other_end,
@@ -117,7 +116,8 @@ mod tests {
             }
             let mut end = 0;
             for (text, number) in texts.iter().zip(numbers()) {
-                let start = std::mem::replace(&mut end, end + text.len());
+                let start = end;
+                end += text.len();
                 recent.remember(start..end, number, number.into());
                 assert_eq!(recent.get(text.as_bytes()), (end <= length).then_some((number, number.into())));
             }

@@ -33,7 +33,8 @@ enum What<'a> {
     Unknown,
     /// Goes, and is counted: so many fields at a place, for a reason.
     Stripped(Place, StripReason, u64),
-    Name(&'a [u8]),
+    /// A name that cannot stay, and why.
+    Name(StripReason),
     Link(Link<'a>),
     /// A status of which something goes.
     Status {
@@ -79,7 +80,8 @@ struct Head<'a> {
     span_id: &'a [u8],
     start_unix_ns: u64,
     end_unix_ns: u64,
-    has_name: bool,
+    /// The name, and where it stands.
+    name: Option<(&'a [u8], Range<usize>)>,
     links: usize,
     /// The span's kind, and where it stands.
     kind: Option<(i32, Range<usize>)>,
@@ -105,8 +107,8 @@ impl Head<'_> {
         }
     }
 
-    /// Adds the edits that the kind of record asks for, each in its place.
-    fn edits(&self, record: &RecordTables, others: &mut Vec<Other<'_>>) {
+    /// Adds the edits that the kind of record asks for, and that of a name that cannot stay, each in its place.
+    fn edits(&self, record: &RecordTables, name: Result<(), StripReason>, others: &mut Vec<Other<'_>>) {
         let mut add = |range: Range<usize>, what| {
             let at = others.partition_point(|other| other.range.start < range.start);
             others.insert(at, Other { range, what });
@@ -116,6 +118,9 @@ impl Head<'_> {
             && *kind != span_kind
         {
             add(range.clone(), What::Kind(span_kind));
+        }
+        if let (Some((_, range)), Err(reason)) = (&self.name, name) {
+            add(range.clone(), What::Name(reason));
         }
         if let Some(range) = self.parent.clone().filter(|_| is_root(record.record.kind)) {
             add(range, What::Stripped(Place::ParentId, StripReason::NotAllowed, 1));
@@ -136,7 +141,8 @@ impl<'a> Walk<'a> {
             Ok(()) => {
                 self.tally.accepted();
                 let record = self.tables.record(kind);
-                head.edits(record, &mut others);
+                let name = self.judge_name(&head, record)?;
+                head.edits(record, name, &mut others);
                 self.judge(part, &head, record, &attributes, &others)?;
                 true
             }
@@ -193,8 +199,8 @@ impl<'a> Walk<'a> {
                     continue;
                 }
                 span::NAME => {
-                    head.has_name = true;
-                    What::Name(field.bytes()?)
+                    head.name = Some((field.bytes()?, place()));
+                    continue;
                 }
                 span::PARENT_SPAN_ID => {
                     let id = field.bytes()?;
@@ -258,6 +264,19 @@ impl<'a> Walk<'a> {
         Ok(head)
     }
 
+    /// Whether the name may stay, if there is one; if not, why.
+    fn judge_name(&mut self, head: &Head<'a>, record: &RecordTables) -> Result<Result<(), StripReason>, Stop> {
+        let Some((name, range)) = &head.name else { return Ok(Ok(())) };
+        if self.recent_names.get(name).is_some_and(|(number, _)| number == record.number) {
+            return Ok(Ok(()));
+        }
+        let verdict = record.judge_name(self.policy, name)?;
+        if verdict.is_ok() {
+            self.recent_names.remember(range.end - name.len()..range.end, record.number, 0);
+        }
+        Ok(verdict)
+    }
+
     /// Notes the edits of a span that stays.
     fn judge(
         &mut self,
@@ -276,6 +295,9 @@ impl<'a> Walk<'a> {
             field: span::ATTRIBUTES,
         };
         let attributes = if self.all_stay(&rules)? { &[] } else { attributes };
+        if attributes.is_empty() && others.is_empty() && head.kind.is_some() && head.name.is_some() {
+            return Ok(());
+        }
         let frame = self.splice.open(part.range());
         let (mut others, mut kept_links) = (others.iter().peekable(), 0);
         for attribute in attributes {
@@ -291,7 +313,7 @@ impl<'a> Walk<'a> {
             let end = part.range().end;
             self.span_kind(end..end, record.record.span_kind.number());
         }
-        if !head.has_name
+        if head.name.is_none()
             && let Err(reason) = record.judge_name(self.policy, b"")?
         {
             let end = part.range().end;
@@ -305,16 +327,7 @@ impl<'a> Walk<'a> {
     fn other(&mut self, other: &Other<'a>, record: &RecordTables, kept_links: &mut usize) -> Result<(), Stop> {
         let range = other.range.clone();
         match &other.what {
-            What::Name(name) => {
-                let at = range.end - name.len()..range.end;
-                if self.recent_names.get(name).is_some_and(|(number, _)| number == record.number) {
-                    return Ok(());
-                }
-                match record.judge_name(self.policy, name)? {
-                    Ok(()) => self.recent_names.remember(at, record.number, 0),
-                    Err(reason) => self.fall_back_name(range, record.record.fallback_name, reason),
-                }
-            }
+            What::Name(reason) => self.fall_back_name(range, record.record.fallback_name, *reason),
             What::Unknown => self.splice.cut(range),
             What::Stripped(place, reason, fields) => {
                 self.tally.strip_many(*place, *reason, *fields);

@@ -15,7 +15,7 @@ use super::automaton::{self, Pattern};
 use super::recent::same;
 use super::{Stop, secret};
 use crate::check::Value;
-use crate::derived::Derived;
+use crate::derived::{Derived, Source};
 use crate::policy::{KeyRule, Site};
 use crate::{Policy, looks_secret};
 
@@ -52,11 +52,6 @@ impl Keys {
     pub(super) fn is_within(&self, other: &Self) -> bool {
         self.0.iter().zip(other.0).all(|(one, other)| one & !other == 0)
     }
-
-    #[inline]
-    pub(super) fn has_common(&self, other: &Self) -> bool {
-        self.0.iter().zip(other.0).any(|(one, other)| one & other != 0)
-    }
 }
 
 /// Everything that the walk looks up.
@@ -72,8 +67,10 @@ pub(crate) struct Tables {
     pub(super) resource: Keys,
     /// Keys whose value is a text that often comes again.
     pub(super) recurring: Keys,
-    /// Keys whose text has to follow from other attributes.
-    pub(super) derived: Keys,
+    /// Numbers of the keys whose text has to follow from other attributes.
+    pub(super) derived: Vec<u8>,
+    /// Numbers of the keys that such texts follow from, in the order of [`Source::ALL`].
+    sources: [Option<u8>; Source::ALL.len()],
     /// Number of the key that says what a span records.
     pub(super) record_kind: Option<u8>,
     /// Number of the key with the request's id.
@@ -138,7 +135,8 @@ impl Tables {
             events: Vec::new(),
             resource: Keys::default(),
             recurring: Keys::default(),
-            derived: Keys::default(),
+            derived: Vec::new(),
+            sources: [None; Source::ALL.len()],
             record_kind: None,
             request_id: None,
             account_id: None,
@@ -153,7 +151,8 @@ impl Tables {
         }
         tables.resource = tables.keys_at(Site::RESOURCE);
         tables.recurring = tables.keys_that(Key::is_recurring);
-        tables.derived = tables.keys_that(|key| key.derived.is_some());
+        tables.derived = (0..).zip(&tables.keys).filter(|(_, key)| key.derived.is_some()).map(|(number, _)| number).collect();
+        tables.sources = Source::ALL.map(|source| tables.number(source.key().as_bytes()));
         let events = generated::EVENTS.iter().map(|event| Site::fixed(Place::LogAttribute, event.attributes));
         tables.events = events.map(|site| tables.keys_at(site)).collect();
         tables.record_kind = tables.number(attr::RECORD_KIND.as_bytes());
@@ -201,6 +200,12 @@ impl Tables {
             }
             slot = (slot + 1) % SLOTS;
         }
+    }
+
+    /// The number of the key that a derived text follows from.
+    #[inline]
+    pub(super) fn source(&self, source: Source) -> Option<u8> {
+        self.sources[source as usize]
     }
 
     /// The key with this number.
@@ -265,13 +270,7 @@ impl Key {
         let mut start = Vec::new();
         write::bytes_field(&mut start, key_value::KEY, rule.key.as_bytes());
         start.push(VALUE_TAG);
-        Self {
-            rule: rule.clone(),
-            start,
-            derived: rule.derived(),
-            texts,
-            bounds,
-        }
+        Self { rule: rule.clone(), start, derived: rule.derived(), texts, bounds }
     }
 
     /// Whether its value is a text that often comes again. The parts of those that follow from others do; but not the amounts.
@@ -329,7 +328,7 @@ impl Texts {
             return Ok(Ok(()));
         }
         let Some(pattern) = &self.pattern else {
-            wire::text(bytes)?;
+            wire::check_text(bytes)?;
             return Ok(Err(StripReason::NotAMember));
         };
         if bytes.len() > self.max_chars {
@@ -339,7 +338,7 @@ impl Texts {
             }
         }
         if !pattern.matches(bytes) {
-            wire::text(bytes)?;
+            wire::check_text(bytes)?;
             return Ok(Err(StripReason::Pattern));
         }
         if pattern.is_uuid() || secret::surely_harmless(bytes) {
@@ -354,9 +353,7 @@ impl Texts {
         match text.split_first_chunk() {
             Some((first, [])) => self.max_uuids >= 1 && secret::is_lower_uuid(first),
             Some((first, [b' ', second @ ..])) => {
-                self.max_uuids >= 2
-                    && second.try_into().is_ok_and(secret::is_lower_uuid)
-                    && secret::is_lower_uuid(first)
+                self.max_uuids >= 2 && second.try_into().is_ok_and(secret::is_lower_uuid) && secret::is_lower_uuid(first)
             }
             _ => false,
         }

@@ -165,7 +165,7 @@ pub(super) fn attributes(given: Vec<KeyValue>, site: Site, work: &mut Work<'_>) 
 
 fn derived(kept: &mut [KeyValue], derived: Vec<(usize, Result<(), StripReason>)>, site: Site, work: &mut Work<'_>) {
     let mut replaced = Vec::new();
-    let inputs = Inputs::new(|key| Ok::<_, Infallible>(input(kept, key)));
+    let inputs = Inputs::new(|source| Ok::<_, Infallible>(input(kept, source.key())));
     for (at, checked) in derived {
         let Some((rule, derived)) = work.policy.rule(&kept[at].key).zip(derived::of(&kept[at].key)) else { continue };
         let given = crate::view::text_value(&kept[at]);
