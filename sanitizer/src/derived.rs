@@ -470,4 +470,45 @@ mod tests {
             assert_eq!(by_rule(contract::attribute(key).unwrap(), Value::Text(&text)), Ok(()), "{key}: {text}");
         }
     }
+
+    /// Guarantees: a text stays only if it is all of what it should be: not with its own pattern's characters behind it, not without its end, not
+    /// with another character; whatever it is compared with comes from the display rules themselves.
+    #[test]
+    fn a_text_is_compared_to_its_end() {
+        let request_id = "0b5a2f0e-6c0f-4f3a-9a53-0c7f4f2f8f11";
+        let inputs = Inputs::new(|source| {
+            Ok::<_, std::convert::Infallible>(Some(match source {
+                Source::RequestId => Input::Text(request_id.into()),
+                Source::UpstreamAccountLabel => Input::Text("Aurora seat 1".into()),
+                Source::PoolName => Input::Text("Core agents".into()),
+                Source::RequestTransport => Input::Text(Transport::HttpSse.as_str().into()),
+                Source::UserAgentName => Input::Text(ClientFamily::Codex.as_str().into()),
+                Source::UserAgentVersion => Input::Text("0.142.0".into()),
+                Source::HttpRoute => Input::Text("/v1/responses".into()),
+                Source::RequestLatencyMs => Input::Int(8_400),
+                Source::UsageStatus => Input::Text(UsageStatus::UsageKnown.as_str().into()),
+                Source::UsageTotalTokens => Input::Int(50_103),
+                Source::CostSettledUsd => Input::Double(0.033_112_5),
+                _ => return Ok(None),
+            }))
+        });
+        let policy = Policy::contract();
+        for (key, text) in [
+            (attr::TEXT_ID, "0b5a2f0e"),
+            (attr::TEXT_ACCOUNT, "Aurora seat 1 · Core agents"),
+            (attr::TEXT_TRANSPORT, "HTTP SSE · Codex 0.142.0"),
+            (attr::TEXT_ROUTE, "/v1/responses · 8.4s"),
+            (attr::TEXT_USAGE, "50.1k tokens · $0.0331"),
+        ] {
+            let derived = of(key).unwrap();
+            assert_eq!(inputs.is_composed(&policy, derived, text.as_bytes()), Ok(true), "{key}");
+            assert_eq!(inputs.correct(key, Some(text), false), Ok(None));
+            let (start, last) = text.split_at(text.len() - 1);
+            for other in [format!("{text}1"), format!("{text} "), start.to_owned(), format!("{start}~"), format!("{last}{start}")]
+            {
+                assert_eq!(inputs.is_composed(&policy, derived, other.as_bytes()), Ok(false), "{key}: {other}");
+                assert_eq!(inputs.correct(key, Some(&other), false), Ok(Some(text.to_owned())), "{key}: {other}");
+            }
+        }
+    }
 }
