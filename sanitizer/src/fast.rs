@@ -18,6 +18,7 @@
 mod attributes;
 mod automaton;
 mod logs;
+mod metrics;
 mod recent;
 mod secret;
 mod span;
@@ -77,6 +78,14 @@ pub fn logs(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refus
     walk(policy, times, message, Walk::log_record)
 }
 
+/// Sanitizes an `ExportMetricsServiceRequest`, in the same way. Its lists of numbers come out in one piece.
+///
+/// # Errors
+/// The same.
+pub fn metrics(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
+    walk(policy, times, message, Walk::metric)
+}
+
 fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: JudgeRecord<'a>) -> Result<Fast, Refused> {
     let mut walk = Walk {
         message,
@@ -105,7 +114,7 @@ fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: J
     Ok(Fast::Rewritten(walk.splice.finish().into(), report))
 }
 
-/// Judges a record of one signal: whether it stays.
+/// Judges a record of one signal, or a metric with its records: whether it stays.
 type JudgeRecord<'a> = fn(&mut Walk<'a>, Part<'a>) -> Result<bool, Stop>;
 
 /// Why the walk ends early.
