@@ -7,7 +7,6 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message as _;
 use sanitizer::fast::{self, Fast};
 use sanitizer::times::Times;
 use sanitizer::{Export, Policy, Sanitized, reference};
@@ -82,7 +81,7 @@ pub fn of_metrics(message: &[u8]) -> Said {
     compared::<ExportMetricsServiceRequest>(message, fast::metrics, &otlp::export_metrics_service_request::MESSAGE)
 }
 
-fn compared<R: Export + PartialEq>(message: &[u8], fast: FastOf, of_type: &wire::Message) -> Said {
+fn compared<R: Export + PartialEq + std::fmt::Debug>(message: &[u8], fast: FastOf, of_type: &wire::Message) -> Said {
     of::<R>(message);
     let expected = reference::protobuf::<R>(&Policy::contract(), now(), message);
     let (said, output, report) = match fast(&Policy::contract(), Times::until(now()), message) {
