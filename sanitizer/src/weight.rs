@@ -113,7 +113,7 @@ fn count(mut content: &[u8], message: &Message, depth: usize, weight: &mut Weigh
 
 fn bytes(kind: &Kind) -> usize {
     let Kind::Message(message) = kind else { return VALUE_BYTES };
-    let is = |other| std::ptr::eq(*message, other);
+    let is = |other: &Message| std::ptr::eq(*message, other);
     if is(&otlp::key_value::MESSAGE) {
         ATTRIBUTE_BYTES
     } else if is(&otlp::any_value::MESSAGE) || is(&otlp::array_value::MESSAGE) || is(&otlp::key_value_list::MESSAGE) {

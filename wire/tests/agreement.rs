@@ -92,6 +92,9 @@ fn agree_as<R: prost::Message + Default>(message: &[u8], of_type: &wire::Message
     }
 }
 
+/// Whether the tables of a signal and prost say the same of a message.
+type Agree = fn(&[u8]) -> Result<(), String>;
+
 /// Guarantees: every field of every message type has the number and the kind that the generated types give it, on every level; numbers
 /// that no field has are skipped.
 #[test]
@@ -108,7 +111,6 @@ fn tables_are_those_of_the_protocol() {
         b"\x08\x00\x00\x00\x00\x00\x00\x00\x00", // a row of one number of eight bytes, or of eight numbers
         b"\x03\xac\x02\x80",                     // a row that ends inside a number
     ];
-    type Agree = fn(&[u8]) -> Result<(), String>;
     let of_metrics: Agree =
         |message| agree_as::<ExportMetricsServiceRequest>(message, &otlp::export_metrics_service_request::MESSAGE);
     let paths = PATHS.iter().map(|path| (path, agree as Agree)).chain(METRIC_PATHS.iter().map(|path| (path, of_metrics)));
@@ -134,7 +136,9 @@ fn tables_are_those_of_the_protocol() {
 fn lists_are_those_of_prost() {
     let (counts, wide): (&[u64], &[u64]) = (&[0, 1, 127, 128, 300, u64::MAX], &[0, 5, u64::MAX]);
     let mut row = Vec::new();
-    counts.iter().for_each(|n| write::varint(&mut row, *n));
+    for n in counts {
+        write::varint(&mut row, *n);
+    }
     let mut message = Vec::new();
     write::bytes_field(&mut message, otlp::buckets::BUCKET_COUNTS, &row);
     write::varint_field(&mut message, otlp::buckets::BUCKET_COUNTS, 300);

@@ -56,7 +56,7 @@ fn slow(message: &Bytes) -> (Vec<u8>, sanitizer::Report) {
 }
 
 /// A shape of points, and a metric of such points, each with these attributes besides its own.
-type Shape = (&'static str, fn(Vec<KeyValue>) -> Metric);
+type Shape = (&'static str, fn(&[KeyValue]) -> Metric);
 
 const SHAPES: [Shape; 3] = [("counter", counter), ("histogram", histogram), ("exponential", exponential)];
 
@@ -82,14 +82,14 @@ fn metric(name: &str, data: Data) -> Metric {
 }
 
 /// Seven attributes and a number.
-fn counter(more: Vec<KeyValue>) -> Metric {
+fn counter(more: &[KeyValue]) -> Metric {
     let points = (0..POINTS).map(|number| {
         let at = usize::try_from(number).unwrap();
         let mut attributes = attributes(number);
         attributes.push(text(attr::REQUEST_STATUS, RequestStatus::TEXTS[at % RequestStatus::TEXTS.len()]));
         attributes.push(text(attr::HTTP_ROUTE, Route::TEXTS[at % Route::TEXTS.len()]));
         attributes.push(text(attr::ERROR_CODE, contract::ABSENT));
-        attributes.extend(more.clone());
+        attributes.extend_from_slice(more);
         let value = Some(number_data_point::Value::AsInt(i64::try_from(number).unwrap()));
         NumberDataPoint {
             attributes,
@@ -116,9 +116,9 @@ fn example(number: u64) -> Vec<Exemplar> {
 }
 
 /// Four attributes, 17 buckets, an exemplar.
-fn histogram(more: Vec<KeyValue>) -> Metric {
+fn histogram(more: &[KeyValue]) -> Metric {
     let points = (0..POINTS).map(|number| HistogramDataPoint {
-        attributes: attributes(number).into_iter().chain(more.clone()).collect(),
+        attributes: attributes(number).into_iter().chain(more.to_vec()).collect(),
         start_time_unix_nano: TIME_UNIX_NS - 1_000,
         time_unix_nano: TIME_UNIX_NS,
         count: 17 * number,
@@ -137,9 +137,9 @@ fn histogram(more: Vec<KeyValue>) -> Metric {
 }
 
 /// Four attributes, 160 buckets, as many as SDKs make by default.
-fn exponential(more: Vec<KeyValue>) -> Metric {
+fn exponential(more: &[KeyValue]) -> Metric {
     let points = (0..POINTS).map(|number| ExponentialHistogramDataPoint {
-        attributes: attributes(number).into_iter().chain(more.clone()).collect(),
+        attributes: attributes(number).into_iter().chain(more.to_vec()).collect(),
         start_time_unix_nano: TIME_UNIX_NS - 1_000,
         time_unix_nano: TIME_UNIX_NS,
         count: 160 * number,
@@ -180,9 +180,9 @@ pub fn measure(once: bool) {
     for (name, shape) in SHAPES {
         for (dirty, more) in [("none", Vec::new()), ("all", vec![text("app.internal.debug.field", "x")])] {
             let stripped = if more.is_empty() { 0 } else { POINTS };
-            let message = message(shape(more));
+            let message = message(shape(&more));
             verify(&message, POINTS, stripped);
-            line(name, dirty, message, POINTS, once);
+            line(name, dirty, &message, POINTS, once);
         }
     }
     let buckets = Buckets { offset: 0, bucket_counts: vec![0; LONG_ROW] };
@@ -193,15 +193,15 @@ pub fn measure(once: bool) {
     };
     let row = message(metric("codex_pooler.request.duration", exponential_data(vec![point])));
     verify(&row, 0, 0);
-    line("a long row", "all", row, LONG_ROW as u64, once);
+    line("a long row", "all", &row, LONG_ROW as u64, once);
 }
 
-fn line(name: &str, dirty: &str, message: Bytes, parts: u64, once: bool) {
-    let allocations = |engine: Engine| allocation_counter::measure(|| _ = black_box((engine.1)(&message))).count_total;
+fn line(name: &str, dirty: &str, message: &Bytes, parts: u64, once: bool) {
+    let allocations = |engine: Engine| allocation_counter::measure(|| _ = black_box((engine.1)(message))).count_total;
     let allocations = [allocations(ENGINES[0]), allocations(ENGINES[1])];
     let bytes = as_f64(message.len());
     let parts = as_f64(usize::try_from(parts).unwrap());
-    let [fast, reference, prost, copy] = best(&[message], &ENGINES, once).map(|ns| ns / parts);
+    let [fast, reference, prost, copy] = best(std::slice::from_ref(message), &ENGINES, once).map(|ns| ns / parts);
     println!(
         "{name:<12} {dirty:<6} {:>7.0} {fast:>8.1} {reference:>9.1} {prost:>8.1} {copy:>7.2} {:>6.2} {:>8.1} {:>7} {:>7}",
         bytes / parts,
