@@ -5,10 +5,13 @@
 //! [`check`](crate::check) judges, so that every refusal and its reason come from there; and a message that is legal but
 //! unlike anything that an OpenTelemetry SDK writes, it leaves to the reference as a whole:
 //!
-//! - a field that may occur once and occurs twice, a value with two types at once;
+//! - a field that may occur once and occurs twice, a value with two types at once, a metric with two kinds of data;
 //! - numbers padded with zero bits, groups, and numbers with more bits than their field has, all of which can hide bytes in a message;
 //! - fields that OTLP does not define inside a list value (elsewhere they are cut out);
 //! - more than [`MAX_ATTRIBUTES`] attributes or [`MAX_LINKS`] links in one place.
+//!
+//! Of metrics such a message may not be long: a decoder makes eight bytes of one in a list of numbers. Lists themselves, packed or not, are added up
+//! where they stand; one that is kept comes out packed, in one piece.
 //!
 //! A clean message keeps the order of its fields, which says nothing; the reference would sort them by number.
 //!
