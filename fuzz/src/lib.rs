@@ -5,6 +5,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
 #[path = "../../sanitizer/src/fast/tests/apart.rs"]
+#[allow(dead_code)]
 mod apart;
 // The property tests' judge.
 #[path = "../../sanitizer/tests/properties/holds.rs"]
@@ -32,11 +33,20 @@ pub fn traces(data: &[u8]) {
 /// Changes a message of traces, in a buffer of `max_size` bytes, field by field or, often, as libFuzzer does, which only rarely keeps the
 /// lengths of nested messages right. The new size.
 pub fn mutate_traces(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
+    mutate(data, size, max_size, seed, &otlp::export_trace_service_request::MESSAGE)
+}
+
+/// The same for metrics.
+pub fn mutate_metrics(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
+    mutate(data, size, max_size, seed, &otlp::export_metrics_service_request::MESSAGE)
+}
+
+fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32, of_type: &::wire::Message) -> usize {
     let message = &data[..size];
-    if seed.is_multiple_of(2) && ::wire::validate(message, &otlp::export_trace_service_request::MESSAGE, 0).is_ok() {
+    if seed.is_multiple_of(2) && ::wire::validate(message, of_type, 0).is_ok() {
         // About one in so many fields changes.
         let one_in = 4 + u64::from(seed / 2 % 200);
-        let changed = apart::fields(message, u64::from(seed), one_in);
+        let changed = apart::fields_of(message, of_type, u64::from(seed), one_in);
         if changed.len() <= max_size {
             data[..changed.len()].copy_from_slice(&changed);
             return changed.len();
@@ -45,14 +55,14 @@ pub fn mutate_traces(data: &mut [u8], size: usize, max_size: usize, seed: u32) -
     libfuzzer_sys::fuzzer_mutate(data, size, max_size)
 }
 
-/// Sanitizes log records.
+/// Sanitizes log records, fast and slowly.
 pub fn logs(data: &[u8]) {
-    holds::of::<ExportLogsServiceRequest>(data);
+    holds::of_logs(data);
 }
 
-/// Sanitizes metrics.
+/// Sanitizes metrics, fast and slowly.
 pub fn metrics(data: &[u8]) {
-    holds::of::<ExportMetricsServiceRequest>(data);
+    holds::of_metrics(data);
 }
 
 /// Sanitizes JSON of the signal that the first byte says.

@@ -4,10 +4,13 @@
 //! It is an optimisation of the reference and has no opinion of its own: property tests hold that both mean the same, down to the reason of each
 //! refusal. A message that is legal but unlike anything that an OpenTelemetry SDK writes, it leaves to the reference as a whole:
 //!
-//! - a field that may occur once and occurs twice, a value with two types at once;
+//! - a field that may occur once and occurs twice, a value with two types at once, a metric with two kinds of data;
 //! - numbers padded with zero bits, groups, and numbers with more bits than their field has, all of which can hide bytes in a message;
 //! - fields that OTLP does not define inside a list value (elsewhere they are cut out);
 //! - more than [`MAX_ATTRIBUTES`] attributes or [`MAX_LINKS`] links in one place.
+//!
+//! Of metrics such a message may not be long: a decoder makes eight bytes of one in a list of numbers. Lists themselves, packed or not, are added up
+//! where they stand; one that is kept comes out packed, in one piece.
 //!
 //! A clean message keeps the order of its fields, which says nothing; the reference would sort them by number.
 //!
@@ -17,6 +20,7 @@
 mod attributes;
 mod automaton;
 mod logs;
+mod metrics;
 mod recent;
 mod secret;
 mod span;
@@ -75,6 +79,14 @@ pub fn logs(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refus
     walk(policy, times, message, Walk::log_record)
 }
 
+/// Sanitizes an `ExportMetricsServiceRequest`, in the same way. Its lists of numbers come out in one piece.
+///
+/// # Errors
+/// The same.
+pub fn metrics(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
+    walk(policy, times, message, Walk::metric)
+}
+
 fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: JudgeRecord<'a>) -> Result<Fast, Refused> {
     let mut walk = Walk {
         message,
@@ -105,7 +117,7 @@ fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: J
     Ok(Fast::Rewritten(walk.splice.finish().into(), report))
 }
 
-/// Judges a record of one signal: whether it stays.
+/// Judges a record of one signal, or a metric with its records: whether it stays.
 type JudgeRecord<'a> = fn(&mut Walk<'a>, Part<'a>) -> Result<bool, Stop>;
 
 /// Why the walk ends early.

@@ -83,8 +83,8 @@ mod scrub {
     }
 
     impl Scrub for ExportMetricsServiceRequest {
-        fn scrub_bytes(_: &Policy, _: Times, _: &[u8]) -> Result<Fast, Refused> {
-            Ok(Fast::Slow)
+        fn scrub_bytes(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
+            fast::metrics(policy, times, message)
         }
 
         fn scrub(self, policy: &Policy, times: Times) -> (Self, Report) {
@@ -139,15 +139,19 @@ pub enum Refused {
     /// The message has more parts than any SDK sends; decoded, it would take memory out of all proportion.
     #[error("the message has more than two million parts; send smaller batches")]
     TooManyParts,
+    /// The message of metrics is encoded in a way that needs a decoder, and longer than is decoded.
+    #[error("the message of metrics is encoded as no OpenTelemetry SDK does it, and larger than 4 MiB; send smaller batches")]
+    Unusual,
 }
 
 /// Sanitizes an export request in protobuf that arrives `now`, by this policy. The result follows from the three and from nothing else. A message
 /// in which nothing has to change is not copied.
 ///
 /// # Errors
-/// [`Refused::Protobuf`] if any part of it cannot be parsed, [`Refused::TooManyParts`]; nothing of such a message goes on.
+/// [`Refused::Protobuf`] if any part of it cannot be parsed, [`Refused::TooManyParts`], [`Refused::Unusual`]; nothing of such a message goes
+/// on.
 pub fn protobuf_bytes<R: Export>(policy: &Policy, now: SystemTime, message: &Bytes) -> Result<Sanitized<R>, Refused> {
-    if weight::protobuf_is_too_heavy(message) {
+    if weight::protobuf_is_too_heavy(R::SIGNAL, message) {
         return Err(Refused::TooManyParts);
     }
     sanitize(policy, now, message)
@@ -164,7 +168,8 @@ pub fn protobuf<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> 
 /// Sanitizes an export request in OTLP's JSON form that arrives `now`, by this policy. It is put into protobuf first, and treated as that.
 ///
 /// # Errors
-/// [`Refused::Json`] if any part of it cannot be parsed, [`Refused::TooManyParts`]; nothing of such a message goes on.
+/// [`Refused::Json`] if any part of it cannot be parsed, [`Refused::TooManyParts`], [`Refused::Unusual`]; nothing of such a message goes
+/// on.
 pub fn json<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> Result<Sanitized<R>, Refused> {
     protobuf_bytes(policy, now, &crate::json::to_protobuf(R::SIGNAL, message)?.into()).map_err(|refused| match refused {
         Refused::Protobuf => Refused::Json,
@@ -178,6 +183,7 @@ fn sanitize<R: Export>(policy: &Policy, now: SystemTime, message: &Bytes) -> Res
     let (encoded, report) = match R::scrub_bytes(policy, times, message)? {
         Fast::Clean(report) => (message.clone(), report),
         Fast::Rewritten(output, report) => (output, report),
+        Fast::Slow if !weight::may_be_decoded(R::SIGNAL, message) => return Err(Refused::Unusual),
         Fast::Slow => {
             let (request, report) = R::decode(message.clone()).map_err(|_| Refused::Protobuf)?.scrub(policy, times);
             return Ok(Sanitized { encoded: request.encode_to_vec().into(), request: Arc::new(request.into()), report });

@@ -124,6 +124,77 @@ fn a_flood_is_refused() {
     assert_eq!(serve.scrape().count("pooler_otel_refused_messages_total", &[("reason", "overloaded")]), refused as u64);
 }
 
+/// A message of metrics with one point of so many empty buckets, each of which is a byte there and eight in memory.
+#[cfg(target_os = "linux")]
+fn long_row(buckets: usize) -> Vec<u8> {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
+    use opentelemetry_proto::tonic::metrics::v1::{
+        ExponentialHistogram, ExponentialHistogramDataPoint, Metric, ResourceMetrics, ScopeMetrics, metric::Data,
+    };
+    let positive = Some(Buckets { offset: 0, bucket_counts: vec![0; buckets] });
+    let point = ExponentialHistogramDataPoint {
+        time_unix_nano: otlp::now_ms() * 1_000_000,
+        positive,
+        ..ExponentialHistogramDataPoint::default()
+    };
+    let data = Data::ExponentialHistogram(ExponentialHistogram { data_points: vec![point], aggregation_temporality: 2 });
+    let metric = Metric { name: "codex_pooler.request.duration".to_owned(), data: Some(data), ..Metric::default() };
+    let scope_metrics = vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }];
+    ExportMetricsServiceRequest { resource_metrics: vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }] }
+        .encode_to_vec()
+}
+
+/// Guarantees: messages of metrics that would take eight times their size when they are decoded are not decoded: many at once are all taken, in
+/// memory for their bytes. One that needs a decoder, by a padded number before it, is refused as too large.
+#[cfg(target_os = "linux")]
+#[test]
+fn long_rows_are_not_decoded() {
+    const SENDERS: usize = 6;
+    const BUCKETS: usize = 12 << 20;
+    /// Half of what they take decoded.
+    const MAX_MEMORY_BYTES: u64 = (SENDERS * BUCKETS * size_of::<u64>() / 2) as u64;
+    let (_folder, serve) = serve();
+    let row = long_row(BUCKETS);
+    let url = format!("{}/v1/metrics", serve.otlp_http());
+    let post = |body: &[u8]| send::post(&url, &[("content-type", send::PROTOBUF)], body).status;
+    let statuses: Vec<_> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS).map(|_| scope.spawn(|| post(&row))).collect();
+        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+    });
+    assert_eq!(statuses, [200; SENDERS]);
+    // Field 100, the number 0 in two bytes.
+    assert_eq!(post(&[&b"\xa0\x06\x80\x00"[..], &row].concat()), 413);
+    let peak = serve.peak_memory_bytes();
+    assert!(peak < MAX_MEMORY_BYTES, "{peak} bytes");
+    serve.assert_conserved();
+    let dropped = [("reason", "invalid_number")];
+    assert_eq!(serve.scrape().count("pooler_otel_dropped_records_total", &dropped), SENDERS as u64);
+}
+
+/// Guarantees: a small message of spans that would take gigabytes decoded is refused as too large, and a number that is padded before them, which
+/// only a decoder takes, does not hide them.
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_hides_behind_a_padded_number() {
+    const SPANS: usize = 2_000_001;
+    const MAX_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
+    let (_folder, serve) = serve();
+    let field = |number: u8, content: &[u8]| {
+        let mut out = vec![number << 3 | 2];
+        prost::encoding::encode_varint(content.len() as u64, &mut out);
+        [out, content.to_vec()].concat()
+    };
+    let spans = field(1, &field(2, &[0x12, 0].repeat(SPANS)));
+    let url = format!("{}/v1/traces", serve.otlp_http());
+    for before in [&b""[..], b"\xa0\x06\x80\x00", b"\xa3\x06\xa4\x06"] {
+        let reply = send::post(&url, &[("content-type", send::PROTOBUF)], &[before, &spans].concat());
+        assert_eq!(reply.status, 413, "{before:02x?}");
+    }
+    let peak = serve.peak_memory_bytes();
+    assert!(peak < MAX_MEMORY_BYTES, "{peak} bytes");
+}
+
 /// Guarantees: the gauges say that it is ready and which version it is.
 #[test]
 fn the_gauges_say_what_runs() {

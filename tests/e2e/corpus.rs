@@ -164,7 +164,11 @@ type Engine = (&'static str, fn(&Case, &Planted) -> Option<Output>);
 const ENGINES: &[Engine] = &[
     ("reference", |case, planted| {
         (signal(case) == Signal::Traces).then(|| {
-            let sanitized = sanitizer::reference::protobuf(&Policy::contract(), SystemTime::now(), &planted.protobuf);
+            let sanitized = sanitizer::reference::protobuf::<ExportTraceServiceRequest>(
+                &Policy::contract(),
+                SystemTime::now(),
+                &planted.protobuf,
+            );
             sanitized.map_or_else(|_| Output::refused(), |(bytes, _)| Output::decoded(Signal::Traces, bytes))
         })
     }),

@@ -1,4 +1,4 @@
-//! OTLP trace messages as bytes: strict reading without decoding, and cutting and splicing with right lengths.
+//! OTLP messages as bytes: strict reading without decoding, and cutting and splicing with right lengths.
 //!
 //! **Reading.** [`Fields`] walks the fields of one message and borrows from it; nothing is allocated. [`validate`] walks a whole message
 //! by the tables in [`otlp`]. Both accept what prost accepts, with two exceptions that the encoding allows and no OpenTelemetry SDK
@@ -28,6 +28,6 @@ mod schema;
 mod splice;
 pub mod write;
 
-pub use read::{Error, Field, Fields, Value, check_text, text};
+pub use read::{Error, Field, Fields, Value, check_text, fixed64s, text, varints};
 pub use schema::{Kind, MAX_DEPTH, Message, validate};
 pub use splice::{Frame, Splice};

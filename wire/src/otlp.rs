@@ -1,4 +1,4 @@
-//! Field numbers and types of OTLP's messages of traces and logs, from the definitions in opentelemetry-proto 1.10.
+//! Field numbers and types of OTLP's messages of traces, logs and metrics, from the definitions in opentelemetry-proto 1.10.
 
 use crate::schema::{Kind, Message};
 
@@ -127,6 +127,128 @@ messages! {
         SPAN_ID = 10: Kind::Bytes,
         OBSERVED_TIME_UNIX_NANO = 11: Kind::Fixed64,
         EVENT_NAME = 12: Kind::Text,
+    }
+    /// `opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest`
+    export_metrics_service_request {
+        RESOURCE_METRICS = 1: Kind::Message(&resource_metrics::MESSAGE),
+    }
+    /// `opentelemetry.proto.metrics.v1.ResourceMetrics`
+    resource_metrics {
+        RESOURCE = 1: Kind::Message(&resource::MESSAGE),
+        SCOPE_METRICS = 2: Kind::Message(&scope_metrics::MESSAGE),
+        SCHEMA_URL = 3: Kind::Text,
+    }
+    /// `opentelemetry.proto.metrics.v1.ScopeMetrics`
+    scope_metrics {
+        SCOPE = 1: Kind::Message(&instrumentation_scope::MESSAGE),
+        METRICS = 2: Kind::Message(&metric::MESSAGE),
+        SCHEMA_URL = 3: Kind::Text,
+    }
+    /// `opentelemetry.proto.metrics.v1.Metric`; one of the five kinds of data at most. Its fields 4, 6 and 8 are reserved.
+    metric {
+        NAME = 1: Kind::Text,
+        DESCRIPTION = 2: Kind::Text,
+        UNIT = 3: Kind::Text,
+        GAUGE = 5: Kind::Message(&gauge::MESSAGE),
+        SUM = 7: Kind::Message(&sum::MESSAGE),
+        HISTOGRAM = 9: Kind::Message(&histogram::MESSAGE),
+        EXPONENTIAL_HISTOGRAM = 10: Kind::Message(&exponential_histogram::MESSAGE),
+        SUMMARY = 11: Kind::Message(&summary::MESSAGE),
+        METADATA = 12: Kind::Message(&key_value::MESSAGE),
+    }
+    /// `opentelemetry.proto.metrics.v1.Gauge`
+    gauge {
+        DATA_POINTS = 1: Kind::Message(&number_data_point::MESSAGE),
+    }
+    /// `opentelemetry.proto.metrics.v1.Sum`
+    sum {
+        DATA_POINTS = 1: Kind::Message(&number_data_point::MESSAGE),
+        AGGREGATION_TEMPORALITY = 2: Kind::Varint,
+        IS_MONOTONIC = 3: Kind::Varint,
+    }
+    /// `opentelemetry.proto.metrics.v1.Histogram`
+    histogram {
+        DATA_POINTS = 1: Kind::Message(&histogram_data_point::MESSAGE),
+        AGGREGATION_TEMPORALITY = 2: Kind::Varint,
+    }
+    /// `opentelemetry.proto.metrics.v1.ExponentialHistogram`
+    exponential_histogram {
+        DATA_POINTS = 1: Kind::Message(&exponential_histogram_data_point::MESSAGE),
+        AGGREGATION_TEMPORALITY = 2: Kind::Varint,
+    }
+    /// `opentelemetry.proto.metrics.v1.Summary`
+    summary {
+        DATA_POINTS = 1: Kind::Message(&summary_data_point::MESSAGE),
+    }
+    /// `opentelemetry.proto.metrics.v1.NumberDataPoint`; one of its two values at most. Its field 1 is reserved.
+    number_data_point {
+        START_TIME_UNIX_NANO = 2: Kind::Fixed64,
+        TIME_UNIX_NANO = 3: Kind::Fixed64,
+        AS_DOUBLE = 4: Kind::Fixed64,
+        EXEMPLARS = 5: Kind::Message(&exemplar::MESSAGE),
+        AS_INT = 6: Kind::Fixed64,
+        ATTRIBUTES = 7: Kind::Message(&key_value::MESSAGE),
+        FLAGS = 8: Kind::Varint,
+    }
+    /// `opentelemetry.proto.metrics.v1.HistogramDataPoint`; its field 1 is reserved.
+    histogram_data_point {
+        START_TIME_UNIX_NANO = 2: Kind::Fixed64,
+        TIME_UNIX_NANO = 3: Kind::Fixed64,
+        COUNT = 4: Kind::Fixed64,
+        SUM = 5: Kind::Fixed64,
+        BUCKET_COUNTS = 6: Kind::Fixed64List,
+        EXPLICIT_BOUNDS = 7: Kind::Fixed64List,
+        EXEMPLARS = 8: Kind::Message(&exemplar::MESSAGE),
+        ATTRIBUTES = 9: Kind::Message(&key_value::MESSAGE),
+        FLAGS = 10: Kind::Varint,
+        MIN = 11: Kind::Fixed64,
+        MAX = 12: Kind::Fixed64,
+    }
+    /// `opentelemetry.proto.metrics.v1.ExponentialHistogramDataPoint`
+    exponential_histogram_data_point {
+        ATTRIBUTES = 1: Kind::Message(&key_value::MESSAGE),
+        START_TIME_UNIX_NANO = 2: Kind::Fixed64,
+        TIME_UNIX_NANO = 3: Kind::Fixed64,
+        COUNT = 4: Kind::Fixed64,
+        SUM = 5: Kind::Fixed64,
+        SCALE = 6: Kind::Varint,
+        ZERO_COUNT = 7: Kind::Fixed64,
+        POSITIVE = 8: Kind::Message(&buckets::MESSAGE),
+        NEGATIVE = 9: Kind::Message(&buckets::MESSAGE),
+        FLAGS = 10: Kind::Varint,
+        EXEMPLARS = 11: Kind::Message(&exemplar::MESSAGE),
+        MIN = 12: Kind::Fixed64,
+        MAX = 13: Kind::Fixed64,
+        ZERO_THRESHOLD = 14: Kind::Fixed64,
+    }
+    /// `opentelemetry.proto.metrics.v1.ExponentialHistogramDataPoint.Buckets`
+    buckets {
+        OFFSET = 1: Kind::Varint,
+        BUCKET_COUNTS = 2: Kind::VarintList,
+    }
+    /// `opentelemetry.proto.metrics.v1.SummaryDataPoint`; its field 1 is reserved.
+    summary_data_point {
+        START_TIME_UNIX_NANO = 2: Kind::Fixed64,
+        TIME_UNIX_NANO = 3: Kind::Fixed64,
+        COUNT = 4: Kind::Fixed64,
+        SUM = 5: Kind::Fixed64,
+        QUANTILE_VALUES = 6: Kind::Message(&value_at_quantile::MESSAGE),
+        ATTRIBUTES = 7: Kind::Message(&key_value::MESSAGE),
+        FLAGS = 8: Kind::Varint,
+    }
+    /// `opentelemetry.proto.metrics.v1.SummaryDataPoint.ValueAtQuantile`
+    value_at_quantile {
+        QUANTILE = 1: Kind::Fixed64,
+        VALUE = 2: Kind::Fixed64,
+    }
+    /// `opentelemetry.proto.metrics.v1.Exemplar`; one of its two values at most. Its field 1 is reserved.
+    exemplar {
+        TIME_UNIX_NANO = 2: Kind::Fixed64,
+        AS_DOUBLE = 3: Kind::Fixed64,
+        SPAN_ID = 4: Kind::Bytes,
+        TRACE_ID = 5: Kind::Bytes,
+        AS_INT = 6: Kind::Fixed64,
+        FILTERED_ATTRIBUTES = 7: Kind::Message(&key_value::MESSAGE),
     }
     /// `opentelemetry.proto.common.v1.KeyValue`
     key_value {

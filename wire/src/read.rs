@@ -110,6 +110,43 @@ pub fn check_text(bytes: &[u8]) -> Result<(), Error> {
     if bytes.is_ascii() { Ok(()) } else { text(bytes).map(|_| ()) }
 }
 
+/// The numbers in a field of several integers: the one that it holds, or all that it holds in a row. After an error there are no more.
+#[inline]
+pub fn varints<'a>(field: &Field<'a>) -> Result<impl Iterator<Item = Result<u64, Error>> + use<'a>, Error> {
+    let (one, row) = match field.value {
+        Value::Varint(n) => (Some(n), &[][..]),
+        Value::Bytes(row) => (None, row),
+        _ => return Err(Error::WireType),
+    };
+    let mut row = Fields::new(row);
+    let row = std::iter::from_fn(move || {
+        if row.at >= row.message.len() {
+            return None;
+        }
+        let number = row.number();
+        if number.is_err() {
+            row.at = row.message.len();
+        }
+        Some(number)
+    });
+    Ok(one.map(Ok).into_iter().chain(row))
+}
+
+/// The numbers in a field of several times eight bytes, in the same way.
+#[inline]
+pub fn fixed64s<'a>(field: &Field<'a>) -> Result<impl Iterator<Item = u64> + use<'a>, Error> {
+    let (one, row) = match field.value {
+        Value::Fixed64(n) => (Some(n), &[][..]),
+        Value::Bytes(row) => (None, row),
+        _ => return Err(Error::WireType),
+    };
+    let (row, rest) = row.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Err(Error::Truncated);
+    }
+    Ok(one.into_iter().chain(row.iter().map(|bytes| u64::from_le_bytes(*bytes))))
+}
+
 /// Iterates over the fields of one message. After an error it ends.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {

@@ -1,6 +1,6 @@
 //! Message types as tables, and the walk that holds bytes against them.
 
-use crate::read::{Error, Fields, check_text};
+use crate::read::{Error, Fields, check_text, fixed64s, varints};
 
 /// How many messages may be nested around a field, the outermost one not counted. Prost's limit.
 pub const MAX_DEPTH: usize = 100;
@@ -14,6 +14,10 @@ pub enum Kind {
     Fixed64,
     /// Four bytes.
     Fixed32,
+    /// Several integers: one in a field, or any number of them in a row in one field.
+    VarintList,
+    /// Several times eight bytes, in the same two ways.
+    Fixed64List,
     /// Any bytes.
     Bytes,
     /// UTF-8.
@@ -40,6 +44,8 @@ pub fn validate(content: &[u8], message: &Message, depth: usize) -> Result<(), E
             Some(Kind::Varint) => field.varint().map(drop)?,
             Some(Kind::Fixed64) => field.fixed64().map(drop)?,
             Some(Kind::Fixed32) => field.fixed32().map(drop)?,
+            Some(Kind::VarintList) => varints(&field)?.try_for_each(|n| n.map(drop))?,
+            Some(Kind::Fixed64List) => fixed64s(&field).map(drop)?,
             Some(Kind::Bytes) => field.bytes().map(drop)?,
             Some(Kind::Text) => check_text(field.bytes()?)?,
             Some(Kind::Message(inner)) => {

@@ -37,6 +37,12 @@ pub fn fixed32_field(out: &mut Vec<u8>, number: u32, n: u32) {
     out.extend_from_slice(&n.to_le_bytes());
 }
 
+/// A field of eight bytes.
+pub fn fixed64_field(out: &mut Vec<u8>, number: u32, n: u64) {
+    tag(out, number, 1);
+    out.extend_from_slice(&n.to_le_bytes());
+}
+
 fn tag(out: &mut Vec<u8>, number: u32, wire_type: u64) {
     varint(out, u64::from(number) << 3 | wire_type);
 }

@@ -1,10 +1,13 @@
 //! Holds the reader and the tables against prost and the generated OTLP types: whatever these refuse is refused, and nothing else is but
 //! padded numbers and groups.
 
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{
     AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList, any_value::Value,
 };
+use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
@@ -37,6 +40,36 @@ const PATHS: &[&[u32]] = &[
     &[1, 2, 2, 15],
 ];
 
+/// The same for the message types of metrics.
+const METRIC_PATHS: &[&[u32]] = &[
+    &[],
+    &[1],
+    &[1, 2],
+    &[1, 2, 2],
+    &[1, 2, 2, 5],
+    &[1, 2, 2, 5, 1],
+    &[1, 2, 2, 5, 1, 5],
+    &[1, 2, 2, 5, 1, 5, 7, 2],
+    &[1, 2, 2, 5, 1, 7],
+    &[1, 2, 2, 7],
+    &[1, 2, 2, 7, 1],
+    &[1, 2, 2, 9],
+    &[1, 2, 2, 9, 1],
+    &[1, 2, 2, 9, 1, 8],
+    &[1, 2, 2, 9, 1, 9],
+    &[1, 2, 2, 10],
+    &[1, 2, 2, 10, 1],
+    &[1, 2, 2, 10, 1, 1],
+    &[1, 2, 2, 10, 1, 8],
+    &[1, 2, 2, 10, 1, 9],
+    &[1, 2, 2, 10, 1, 11],
+    &[1, 2, 2, 11],
+    &[1, 2, 2, 11, 1],
+    &[1, 2, 2, 11, 1, 6],
+    &[1, 2, 2, 11, 1, 7],
+    &[1, 2, 2, 12],
+];
+
 fn wrapped(path: &[u32], content: &[u8]) -> Vec<u8> {
     path.iter().rev().fold(content.to_vec(), |content, number| {
         let mut out = Vec::new();
@@ -47,13 +80,20 @@ fn wrapped(path: &[u32], content: &[u8]) -> Vec<u8> {
 
 /// What the tables say, and what prost says. They may differ on what lenient decoders alone accept.
 fn agree(message: &[u8]) -> Result<(), String> {
-    let ours = validate(message, &otlp::export_trace_service_request::MESSAGE, 0);
-    let prost = ExportTraceServiceRequest::decode(message);
+    agree_as::<ExportTraceServiceRequest>(message, &otlp::export_trace_service_request::MESSAGE)
+}
+
+fn agree_as<R: prost::Message + Default>(message: &[u8], of_type: &wire::Message) -> Result<(), String> {
+    let ours = validate(message, of_type, 0);
+    let prost = R::decode(message);
     match (ours, prost) {
         (Ok(()), Ok(_)) | (Err(Error::Padded | Error::Group), _) | (Err(_), Err(_)) => Ok(()),
         (ours, prost) => Err(format!("{ours:?} but prost says {:?} of {message:02x?}", prost.err())),
     }
 }
+
+/// Whether the tables of a signal and prost say the same of a message.
+type Agree = fn(&[u8]) -> Result<(), String>;
 
 /// Guarantees: every field of every message type has the number and the kind that the generated types give it, on every level; numbers
 /// that no field has are skipped.
@@ -68,9 +108,14 @@ fn tables_are_those_of_the_protocol() {
         b"\x02\x0a\x00",     // a message whose field 1 is empty
         b"\x00\x00\x00\x00", // four bytes
         b"\x00\x00\x00\x00\x00\x00\x00\x00",
+        b"\x08\x00\x00\x00\x00\x00\x00\x00\x00", // a row of one number of eight bytes, or of eight numbers
+        b"\x03\xac\x02\x80",                     // a row that ends inside a number
     ];
+    let of_metrics: Agree =
+        |message| agree_as::<ExportMetricsServiceRequest>(message, &otlp::export_metrics_service_request::MESSAGE);
+    let paths = PATHS.iter().map(|path| (path, agree as Agree)).chain(METRIC_PATHS.iter().map(|path| (path, of_metrics)));
     let mut compared = 0;
-    for path in PATHS {
+    for (path, agree) in paths {
         for number in (1..=20).chain([1_000, (1 << 29) - 1]) {
             for wire_type in 0..8_u64 {
                 for content in contents {
@@ -83,7 +128,42 @@ fn tables_are_those_of_the_protocol() {
             }
         }
     }
-    assert_eq!(compared, PATHS.len() * 22 * 8 * contents.len());
+    assert_eq!(compared, (PATHS.len() + METRIC_PATHS.len()) * 22 * 8 * contents.len());
+}
+
+/// Guarantees: the numbers of a list are what prost decodes, and what was encoded: in one row, one by one, or in several rows.
+#[test]
+fn lists_are_those_of_prost() {
+    let (counts, wide): (&[u64], &[u64]) = (&[0, 1, 127, 128, 300, u64::MAX], &[0, 5, u64::MAX]);
+    let mut row = Vec::new();
+    for n in counts {
+        write::varint(&mut row, *n);
+    }
+    let mut message = Vec::new();
+    write::bytes_field(&mut message, otlp::buckets::BUCKET_COUNTS, &row);
+    write::varint_field(&mut message, otlp::buckets::BUCKET_COUNTS, 300);
+    write::bytes_field(&mut message, otlp::buckets::BUCKET_COUNTS, b"");
+    let expected = [counts, &[300]].concat();
+    let read: Vec<u64> = Fields::new(&message)
+        .flat_map(|field| wire::varints(&field.unwrap()).unwrap().collect::<Vec<_>>())
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!((&read, Buckets::decode(&message[..]).unwrap().bucket_counts), (&expected, expected.clone()));
+
+    let mut message = Vec::new();
+    let row: Vec<u8> = wide.iter().flat_map(|n| n.to_le_bytes()).collect();
+    write::bytes_field(&mut message, otlp::histogram_data_point::BUCKET_COUNTS, &row);
+    write::fixed64_field(&mut message, otlp::histogram_data_point::BUCKET_COUNTS, 7);
+    let expected = [wide, &[7]].concat();
+    let read: Vec<u64> =
+        Fields::new(&message).flat_map(|field| wire::fixed64s(&field.unwrap()).unwrap().collect::<Vec<_>>()).collect();
+    assert_eq!((&read, HistogramDataPoint::decode(&message[..]).unwrap().bucket_counts), (&expected, expected.clone()));
+
+    // A row that ends inside a number gives what is whole, an error, and no more.
+    let field = Field { number: 2, value: wire::Value::Bytes(b"\x05\x80"), start: 0, end: 4 };
+    let read: Vec<_> = wire::varints(&field).unwrap().collect();
+    assert_eq!(read, [Ok(5), Err(Error::Truncated)]);
+    assert_eq!(wire::fixed64s(&field).map(Iterator::count), Err(Error::Truncated));
 }
 
 /// Guarantees: each way of being malformed is refused for its own reason, on every level of nesting, and by prost too.

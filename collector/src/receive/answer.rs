@@ -68,7 +68,10 @@ pub fn encode<T: prost::Message + serde::Serialize>(protocol: Protocol, message:
 /// What a sender is told about a refused message. Constant text: it never repeats what was sent.
 pub const fn refusal_text(refusal: Refusal) -> &'static str {
     match refusal {
-        Refusal::TooLarge => "the message is larger than 64 MiB, or has more than two million parts; send smaller batches",
+        Refusal::TooLarge => {
+            "the message is larger than 64 MiB, has more than two million parts, or is one of metrics that is larger than 4 MiB and encoded as no \
+             OpenTelemetry SDK does it; send smaller batches"
+        }
         Refusal::Malformed => "the message is not a valid OTLP export request",
         Refusal::Unsupported => "send application/x-protobuf or application/json, plain or with content-encoding gzip",
         Refusal::Overloaded => "too much is in flight; try again",

@@ -1,7 +1,7 @@
 //! Reads a request body within the message limit, before and after decompression.
 
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use contract::Refusal;
 use flate2::bufread::GzDecoder;
 use http_body_util::{BodyExt as _, Limited};
@@ -56,7 +56,9 @@ pub fn decompress(body: Bytes, encoding: Encoding) -> Result<Bytes, Refusal> {
             if !rest.is_empty() {
                 return Err(Refusal::Malformed);
             }
-            Ok(BytesMut::from(&*inflated).freeze())
+            // What it grew beyond its content goes back; a copy would take as much again.
+            inflated.shrink_to_fit();
+            Ok(inflated.into())
         }
     }
 }

@@ -119,17 +119,15 @@ impl Pipeline {
         Ok(report)
     }
 
-    /// Makes room for a message: its own bytes, and about what it takes when it is decoded. One that takes more than there is room for is let in
+    /// Makes room for a message: its own bytes, and about what it takes if it is decoded. One that takes more than there is room for is let in
     /// alone.
     async fn admit(&self, signal: Signal, protocol: Protocol, message: &Bytes) -> Result<SemaphorePermit<'_>, Refusal> {
         let bytes = message.clone();
         let decoded = off_thread(message.len(), move || match protocol {
-            Protocol::HttpJson => sanitizer::decoded_json_bytes(&bytes),
-            Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::decoded_protobuf_bytes(&bytes),
+            Protocol::HttpJson => sanitizer::decoded_json_bytes(signal, &bytes),
+            Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::decoded_protobuf_bytes(signal, &bytes),
         });
-        // Of buckets and bounds, a byte in a message is a number of eight when it is decoded.
-        let packed = if signal == Signal::Metrics { message.len() * size_of::<u64>() } else { 0 };
-        let permits = ((message.len() + decoded.await? + packed) / PERMIT_BYTES + 1).min(IN_FLIGHT_BYTES / PERMIT_BYTES);
+        let permits = ((message.len() + decoded.await?) / PERMIT_BYTES + 1).min(IN_FLIGHT_BYTES / PERMIT_BYTES);
         let permits = u32::try_from(permits).map_err(|_| Refusal::TooLarge)?;
         self.in_flight.try_acquire_many(permits).map_err(|_| Refusal::Overloaded)
     }
@@ -142,7 +140,7 @@ impl Pipeline {
             Protocol::Grpc | Protocol::HttpProtobuf => sanitizer::protobuf_bytes(&policy, now, &message),
         });
         sanitized.await?.map_err(|refused| match refused {
-            Refused::TooManyParts => Refusal::TooLarge,
+            Refused::TooManyParts | Refused::Unusual => Refusal::TooLarge,
             Refused::Protobuf | Refused::Json => Refusal::Malformed,
         })
     }

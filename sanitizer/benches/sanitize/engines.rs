@@ -44,7 +44,7 @@ fn fast(message: &Bytes) -> Bytes {
 }
 
 fn slow(message: &Bytes) -> Vec<u8> {
-    reference::protobuf(&POLICY, now(), message).unwrap().0
+    reference::protobuf::<ExportTraceServiceRequest>(&POLICY, now(), message).unwrap().0
 }
 
 fn prost(message: &Bytes) -> usize {
@@ -109,7 +109,7 @@ pub fn verify(messages: &[Bytes], spans: u64, stripped: u64) {
             decoded.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans).flat_map(|s| &s.attributes);
         assert_eq!(walk(message), attributes.map(|a| usize::from(a.key.as_bytes()[0]) + 1).sum::<usize>());
 
-        let (expected, report) = reference::protobuf(&POLICY, now(), message).unwrap();
+        let (expected, report) = reference::protobuf::<ExportTraceServiceRequest>(&POLICY, now(), message).unwrap();
         let decoded = |bytes: &[u8]| ExportTraceServiceRequest::decode(bytes).unwrap();
         assert!(decoded(&fast(message)) == decoded(&expected), "the fast sanitizer means something else");
         let fast_report = match fast::traces(&POLICY, Times::until(now()), message).unwrap() {

@@ -2,13 +2,14 @@
 //! before it is measured.
 //!
 //! `cargo bench -p codex-pooler-sanitizer --bench sanitize` measures; with `-- --test` everything runs once, with `-- hostile`
-//! only what hostile messages of growing size cost, with the name of a shape only that one, in messages of 512 spans; with
-//! `profile` besides, only the fast sanitizer, for a profiler to look at.
+//! only what hostile messages of growing size cost, with `-- metrics` only what metrics cost, with the name of a shape only that
+//! one, in messages of 512 spans; with `profile` besides, only the fast sanitizer, for a profiler to look at.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot run must not go on")]
 
 mod engines;
 mod hostile;
+mod metrics;
 mod shapes;
 
 use std::hint::black_box;
@@ -36,6 +37,10 @@ fn main() {
     let once = asked("--test");
     if asked("hostile") {
         hostile::measure(once);
+        return;
+    }
+    if asked("metrics") {
+        metrics::measure(once);
         return;
     }
     println!("ns a span, best of {ROUNDS} rounds; allocations a message");
@@ -72,6 +77,7 @@ fn main() {
             }
         }
     }
+    metrics::measure(once);
     hostile::measure(once);
 }
 
@@ -89,7 +95,7 @@ fn measure(shape: Shape, batch: u64, kind: Kind, once: bool) {
     engines::verify(&messages, numbers.len() as u64, stripped);
 
     let bytes: usize = messages.iter().map(Bytes::len).sum();
-    let best = best(&messages, once).map(|ns| ns / as_f64(numbers.len()));
+    let best = best(&messages, &ENGINES, once).map(|ns| ns / as_f64(numbers.len()));
     let bytes_per_span = as_f64(bytes) / as_f64(numbers.len());
     let [fast, reference, prost, walk, copy] = best;
     let allocations = |engine: Engine| allocation_counter::measure(|| _ = black_box((engine.1)(&messages[0]))).count_total;
@@ -107,17 +113,17 @@ fn measure(shape: Shape, batch: u64, kind: Kind, once: bool) {
 }
 
 /// The best time of each engine for one pass over the messages, in nanoseconds. The engines take turns, and another begins in every round.
-fn best(messages: &[Bytes], once: bool) -> [f64; ENGINES.len()] {
-    let mut best = [f64::INFINITY; ENGINES.len()];
+fn best<const N: usize>(messages: &[Bytes], engines: &[Engine; N], once: bool) -> [f64; N] {
+    let mut best = [f64::INFINITY; N];
     let start = Instant::now();
     for round in 0..if once { 1 } else { ROUNDS } {
         if round >= MIN_ROUNDS && start.elapsed() > MAX_CASE {
             break;
         }
         let only_fast = std::env::args().any(|argument| argument == "profile");
-        for at in 0..ENGINES.len() {
-            let at = if only_fast { 0 } else { (at + round) % ENGINES.len() };
-            best[at] = best[at].min(turn(messages, ENGINES[at], if once { Duration::ZERO } else { TURN }));
+        for at in 0..N {
+            let at = if only_fast { 0 } else { (at + round) % N };
+            best[at] = best[at].min(turn(messages, engines[at], if once { Duration::ZERO } else { TURN }));
         }
     }
     best

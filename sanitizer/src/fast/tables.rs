@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use contract::{Attribute, Fallback, Place, Record, RecordKind, Rule, StripReason, attr, generated};
+use contract::{Attribute, Fallback, OtlpMetric, Place, Record, RecordKind, Rule, StripReason, attr, generated};
 use wire::otlp::key_value;
 use wire::write;
 
@@ -63,6 +63,8 @@ pub(crate) struct Tables {
     records: Vec<RecordTables>,
     /// What each event of a log may carry, in the order of [`generated::EVENTS`].
     events: Vec<Keys>,
+    /// What a data point of each metric may carry, in the order of [`generated::OTLP_METRICS`].
+    metrics: Vec<Keys>,
     /// What a resource may carry.
     pub(super) resource: Keys,
     /// Keys whose value is a text that often comes again.
@@ -133,6 +135,7 @@ impl Tables {
             keys,
             records: Vec::new(),
             events: Vec::new(),
+            metrics: Vec::new(),
             resource: Keys::default(),
             recurring: Keys::default(),
             derived: Vec::new(),
@@ -155,6 +158,8 @@ impl Tables {
         tables.sources = Source::ALL.map(|source| tables.number(source.key().as_bytes()));
         let events = generated::EVENTS.iter().map(|event| Site::fixed(Place::LogAttribute, event.attributes));
         tables.events = events.map(|site| tables.keys_at(site)).collect();
+        let metrics = generated::OTLP_METRICS.iter().map(|metric| Site::fixed(Place::DataPointAttribute, metric.attributes));
+        tables.metrics = metrics.map(|site| tables.keys_at(site)).collect();
         tables.record_kind = tables.number(attr::RECORD_KIND.as_bytes());
         tables.request_id = tables.number(attr::REQUEST_ID.as_bytes());
         tables.account_id = tables.number(attr::UPSTREAM_ACCOUNT_ID.as_bytes());
@@ -224,6 +229,12 @@ impl Tables {
     pub(super) fn event(&self, name: &[u8]) -> Option<&Keys> {
         let at = generated::EVENTS.iter().position(|event| event.name.as_bytes() == name)?;
         self.events.get(at)
+    }
+
+    /// The metric of this name, if there is one, and what its points may carry.
+    pub(super) fn metric(&self, name: &str) -> Option<(&'static OtlpMetric, &Keys)> {
+        let at = generated::OTLP_METRICS.binary_search_by(|metric| metric.name.cmp(name)).ok()?;
+        Some((&generated::OTLP_METRICS[at], self.metrics.get(at)?))
     }
 
     /// What a span of this kind may be.

@@ -42,6 +42,12 @@ impl Tally {
         self.dropped[reason as usize] += 1;
     }
 
+    /// Counts records that go unread.
+    pub(super) fn lost(&mut self, reason: DropReason, records: u64) {
+        self.parsed += records;
+        self.dropped[reason as usize] += records;
+    }
+
     pub(super) fn strip(&mut self, place: Place, reason: StripReason) {
         self.strip_many(place, reason, 1);
     }

@@ -3,9 +3,9 @@
 mod apart;
 mod damage;
 mod generate;
+mod metrics;
 mod plain;
 #[path = "../../tests/properties/records.rs"]
-#[allow(dead_code, reason = "metrics have no fast form")]
 mod records;
 mod texts;
 

@@ -16,25 +16,25 @@ use crate::times::Times;
 use crate::{Policy, Report};
 
 /// Temporalities that OTLP defines: 0 (unspecified) to 2 (cumulative).
-const TEMPORALITIES: std::ops::RangeInclusive<i32> = 0..=2;
+pub(crate) const TEMPORALITIES: std::ops::RangeInclusive<i32> = 0..=2;
 /// Flags of a data point that OTLP defines.
-const POINT_FLAGS: u32 = DataPointFlags::NoRecordedValueMask as u32;
+pub(crate) const POINT_FLAGS: u32 = DataPointFlags::NoRecordedValueMask as u32;
 /// Largest number that a data point may have, as a value, a sum, a bound or a count. No metric of the contract is ever negative.
 const MAX_NUMBER: u64 = 1_000_000_000_000_000;
 #[expect(clippy::cast_precision_loss, reason = "below 2^53 every whole number is exact")]
 const MAX_VALUE: f64 = MAX_NUMBER as f64;
 /// Most bounds of a histogram.
-const MAX_BOUNDS: usize = 256;
+pub(crate) const MAX_BOUNDS: usize = 256;
 /// Most buckets on each side of an exponential histogram: twice the default of OpenTelemetry's SDKs.
-const MAX_EXPONENTIAL_BUCKETS: usize = 320;
+pub(crate) const MAX_EXPONENTIAL_BUCKETS: usize = 320;
 /// Scales of exponential histograms that SDKs use.
-const SCALES: std::ops::RangeInclusive<i32> = -10..=20;
+pub(crate) const SCALES: std::ops::RangeInclusive<i32> = -10..=20;
 /// Furthest bucket from 1: where the largest scale puts the smallest number.
-const MAX_OFFSET: i32 = 1_074 << 20;
+pub(crate) const MAX_OFFSET: i32 = 1_074 << 20;
 /// Most quantiles of a summary's point.
-const MAX_QUANTILES: usize = 32;
+pub(crate) const MAX_QUANTILES: usize = 32;
 /// Most exemplars of a data point: one for each bucket.
-const MAX_EXEMPLARS: usize = MAX_BOUNDS + 1;
+pub(crate) const MAX_EXEMPLARS: usize = MAX_BOUNDS + 1;
 
 pub(crate) fn metrics(
     policy: &Policy,
@@ -314,11 +314,11 @@ fn check_times(start_unix_ns: u64, unix_ns: u64, work: &Work<'_>) -> Result<(), 
 }
 
 /// NaN and the infinities are in no range.
-fn is_value(value: f64) -> bool {
+pub(crate) fn is_value(value: f64) -> bool {
     (0.0..=MAX_VALUE).contains(&value)
 }
 
-fn is_count(count: impl TryInto<u64>) -> bool {
+pub(crate) fn is_count(count: impl TryInto<u64>) -> bool {
     count.try_into().is_ok_and(|count| count <= MAX_NUMBER)
 }
 

@@ -3,7 +3,7 @@
 
 mod common;
 mod logs;
-mod metrics;
+pub(crate) mod metrics;
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -17,15 +17,18 @@ pub(crate) use logs::{LOG_FLAGS, SEVERITIES, is_severity_text, logs};
 pub(crate) use metrics::metrics;
 pub(crate) use traces::{DEFINED_FLAGS, MAX_LINKS, STATUS_CODES, traces};
 
-/// Sanitizes an `ExportTraceServiceRequest` in protobuf: decodes it, builds a new one, and encodes that.
+/// Sanitizes an export request in protobuf: decodes it, builds a new one, and encodes that.
 ///
 /// # Errors
 /// [`Refused::Protobuf`](crate::Refused::Protobuf) if any part of it cannot be parsed.
 #[cfg(feature = "reference")]
-pub fn protobuf(policy: &Policy, now: std::time::SystemTime, message: &[u8]) -> Result<(Vec<u8>, Report), crate::Refused> {
-    use prost::Message as _;
-    let request = prost::Message::decode(message).map_err(|_| crate::Refused::Protobuf)?;
-    let (request, report) = traces(policy, Times::until(now), request);
+pub fn protobuf<R: crate::Export>(
+    policy: &Policy,
+    now: std::time::SystemTime,
+    message: &[u8],
+) -> Result<(Vec<u8>, Report), crate::Refused> {
+    let request = R::decode(message).map_err(|_| crate::Refused::Protobuf)?;
+    let (request, report) = request.scrub(policy, Times::until(now));
     Ok((request.encode_to_vec(), report))
 }
 

@@ -4,8 +4,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message as _;
 use sanitizer::fast::{self, Fast};
 use sanitizer::times::Times;
 use sanitizer::{Export, Policy, Sanitized, reference};
@@ -61,30 +62,46 @@ fn of_sanitized<R: Export>(sanitized: &Sanitized<R>) {
     assert_eq!((again.parsed_records, again.stripped_total(), again.dropped_total()), (report.accepted_records, 0, 0));
 }
 
+/// The fast sanitizer of a signal.
+type FastOf = fn(&Policy, Times, &[u8]) -> Result<Fast, sanitizer::Refused>;
+
 /// What holds of traces: the above; and the fast sanitizer refuses what the reference refuses, means what the reference means, record by
 /// record and attribute by attribute, counts the same, leaves no byte that means nothing, and has nothing more to do.
 pub fn of_traces(message: &[u8]) -> Said {
-    of::<ExportTraceServiceRequest>(message);
-    let input = Bytes::copy_from_slice(message);
-    let expected = reference::protobuf(&Policy::contract(), now(), message);
-    let (said, output, report) = match fast::traces(&Policy::contract(), Times::until(now()), &input) {
+    compared::<ExportTraceServiceRequest>(message, fast::traces, &otlp::export_trace_service_request::MESSAGE)
+}
+
+/// The same for logs.
+pub fn of_logs(message: &[u8]) -> Said {
+    compared::<ExportLogsServiceRequest>(message, fast::logs, &otlp::export_logs_service_request::MESSAGE)
+}
+
+/// The same for metrics.
+pub fn of_metrics(message: &[u8]) -> Said {
+    compared::<ExportMetricsServiceRequest>(message, fast::metrics, &otlp::export_metrics_service_request::MESSAGE)
+}
+
+fn compared<R: Export + PartialEq + std::fmt::Debug>(message: &[u8], fast: FastOf, of_type: &wire::Message) -> Said {
+    of::<R>(message);
+    let expected = reference::protobuf::<R>(&Policy::contract(), now(), message);
+    let (said, output, report) = match fast(&Policy::contract(), Times::until(now()), message) {
         Err(_) => {
             assert!(expected.is_err(), "the fast sanitizer refused what the reference accepts");
             return Said::Refused;
         }
         Ok(Fast::Slow) => return Said::Slow,
-        Ok(Fast::Clean(report)) => (Said::Clean, input, report),
+        Ok(Fast::Clean(report)) => (Said::Clean, Bytes::copy_from_slice(message), report),
         Ok(Fast::Rewritten(output, report)) => (Said::Rewritten, output, report),
     };
     let (expected, expected_report) = expected.expect("the reference refused what the fast sanitizer accepts");
     assert_eq!(report, expected_report, "the reports differ");
-    let decoded = |bytes: &[u8]| ExportTraceServiceRequest::decode(bytes).expect("the output is a message");
+    let decoded = |bytes: &[u8]| R::decode(bytes).expect("the output is a message");
     // Lists are compared in order, so that a record that is lost, doubled or moved is seen.
     assert_eq!(decoded(&output), decoded(&expected), "the fast output means something else");
     assert!(!has_marker(&output), "the planted text is in the fast output");
-    let plain = without_zeros(&output, &otlp::export_trace_service_request::MESSAGE);
+    let plain = without_zeros(&output, of_type);
     assert_eq!(plain.len(), expected.len(), "bytes that mean nothing are in the fast output");
-    match fast::traces(&Policy::contract(), Times::until(now()), &output) {
+    match fast(&Policy::contract(), Times::until(now()), &output) {
         Ok(Fast::Clean(again)) => assert_eq!((again.stripped_total(), again.dropped_total()), (0, 0)),
         _ => panic!("the fast output is not clean"),
     }

@@ -104,18 +104,27 @@ fn number_point(keys: &'static [&'static str]) -> impl Strategy<Value = NumberDa
 fn histogram_point(keys: &'static [&'static str]) -> impl Strategy<Value = HistogramDataPoint> {
     let counts = prop::collection::vec(prop_oneof![9 => 0..9_u64, 1 => any::<u64>()], 0..5);
     // As many bounds as the counts need, more or less; and the right total, more or less.
-    let wrong = (rarely(0..3_u64), rarely(0..3_usize), rarely(any::<bool>()));
+    let wrong = (rarely(0..3_u64), rarely(0..3_usize), rarely(0..4_u8));
     (common(keys), counts, wrong, prop::option::of(number()), prop::option::of(number()), prop::option::of(number())).prop_map(
-        |((attributes, times, exemplars, flags), bucket_counts, (more, fewer, falling), sum, min, max)| {
+        |((attributes, times, exemplars, flags), bucket_counts, (more, fewer, order), sum, min, max)| {
             let bounds = (bucket_counts.len().saturating_sub(1)).saturating_sub(fewer);
-            let bound = |at: usize| f64::from(u32::try_from(at).unwrap_or(0));
+            // Rising, as they should be; or below zero, two of each, falling.
+            let bound = |at: usize| {
+                let at = u32::try_from(at).unwrap_or(0);
+                match order {
+                    0 => f64::from(at),
+                    1 => -f64::from(at),
+                    2 => f64::from(at / 2),
+                    _ => f64::from(9_u32.saturating_sub(at)),
+                }
+            };
             HistogramDataPoint {
                 attributes,
                 start_time_unix_nano: times.0,
                 time_unix_nano: times.1,
                 count: bucket_counts.iter().fold(more, |sum, count| sum.wrapping_add(*count)),
                 sum,
-                explicit_bounds: (0..bounds).map(|at| if falling { -bound(at) } else { bound(at) }).collect(),
+                explicit_bounds: (0..bounds).map(bound).collect(),
                 bucket_counts,
                 exemplars,
                 flags,

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use proptest::strategy::ValueTree as _;
 
 use super::*;
@@ -89,8 +91,12 @@ fn write_seeds() {
     // What goes before the message says what to cut.
     let walked: Vec<_> = traces.iter().map(|message| [&[7; 8], &message[..]].concat()).collect();
     write("wire", &walked);
-    write("logs", &messages(&encoded(records::logs()), holds::of::<ExportLogsServiceRequest>));
-    write("metrics", &messages(&encoded(records::metrics()), holds::of::<ExportMetricsServiceRequest>));
+    write("logs", &messages(&encoded(records::logs()), holds::of_logs));
+    let whole = encoded(records::metrics());
+    let of_metrics = &otlp::export_metrics_service_request::MESSAGE;
+    let apart = (records::metrics(), any::<u64>())
+        .prop_map(|(request, seed)| apart::fields_of(&request.encode_to_vec(), of_metrics, seed, 12));
+    write("metrics", &messages(&prop_oneof![whole, apart], holds::of_metrics));
     // The first byte says the signal.
     let json = prop_oneof![
         generate::request().prop_map(|request| (b'0', serde_json::to_vec(&request).unwrap())),
@@ -111,12 +117,8 @@ fn seeds_hold() {
         Some((b'2', text)) => holds::of_json::<ExportMetricsServiceRequest>(text),
         _ => panic!("a seed that no signal has"),
     };
-    let targets: [(&str, Check); 4] = [
-        ("traces", holds::of_traces),
-        ("logs", holds::of::<ExportLogsServiceRequest>),
-        ("metrics", holds::of::<ExportMetricsServiceRequest>),
-        ("json", json),
-    ];
+    let targets: [(&str, Check); 4] =
+        [("traces", holds::of_traces), ("logs", holds::of_logs), ("metrics", holds::of_metrics), ("json", json)];
     for (target, check) in targets {
         let mut said = Vec::new();
         for file in std::fs::read_dir(folder(target)).unwrap() {

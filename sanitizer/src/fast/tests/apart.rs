@@ -1,6 +1,6 @@
 //! Takes messages apart, field by field, with what the encoding allows and SDKs do not write.
 
-use wire::{Fields, Kind, Message, Value, otlp, write};
+use wire::{Field, Fields, Kind, Message, Value, otlp, write};
 
 /// A small generator of numbers, so that a seed says everything.
 struct Numbers(u64);
@@ -26,6 +26,31 @@ pub fn fields_of(message: &[u8], of_type: &Message, seed: u64, one_in: u64) -> V
     rebuilt(message, of_type, &mut Numbers(seed), one_in)
 }
 
+/// A list of numbers in pieces: each number in a field of its own, or in a row of one with an empty row before it.
+fn in_pieces(field: &Field<'_>, is_wide: bool, numbers: &mut Numbers, out: &mut Vec<u8>) {
+    let row: Vec<u64> = if is_wide {
+        wire::fixed64s(field).unwrap().collect()
+    } else {
+        wire::varints(field).unwrap().map(Result::unwrap).collect()
+    };
+    for n in row {
+        match (is_wide, numbers.next().is_multiple_of(2)) {
+            (true, true) => write::fixed64_field(out, field.number, n),
+            (false, true) => write::varint_field(out, field.number, n),
+            (_, false) => {
+                write::bytes_field(out, field.number, b"");
+                let mut one = Vec::new();
+                if is_wide {
+                    one.extend_from_slice(&n.to_le_bytes());
+                } else {
+                    write::varint(&mut one, n);
+                }
+                write::bytes_field(out, field.number, &one);
+            }
+        }
+    }
+}
+
 fn rebuilt(content: &[u8], message: &Message, numbers: &mut Numbers, one_in: u64) -> Vec<u8> {
     let (mut out, mut moved) = (Vec::new(), Vec::new());
     for field in Fields::new(content) {
@@ -35,6 +60,9 @@ fn rebuilt(content: &[u8], message: &Message, numbers: &mut Numbers, one_in: u64
         match (kind, field.value) {
             (Some(Kind::Message(inner)), Value::Bytes(bytes)) => {
                 write::bytes_field(&mut encoded, field.number, &rebuilt(bytes, inner, numbers, one_in));
+            }
+            (Some(Kind::VarintList | Kind::Fixed64List), Value::Bytes(_)) if numbers.next().is_multiple_of(one_in) => {
+                in_pieces(&field, matches!(kind, Some(Kind::Fixed64List)), numbers, &mut encoded);
             }
             _ => encoded.extend_from_slice(&content[field.start..field.end]),
         }
