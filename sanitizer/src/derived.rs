@@ -14,7 +14,7 @@ use contract::{
 
 use crate::Policy;
 use crate::check::Value;
-use crate::policy::{KeyRule, Outcome};
+use crate::policy::{HIDDEN, KeyRule, Outcome};
 
 /// Each derived text, with the attributes that it follows from; and whether a correction can be held to it.
 const DERIVED: &[(&str, &[&str], bool)] = &[
@@ -179,7 +179,21 @@ impl<'a> Inputs<'a> {
         if given == Some(&expected) {
             return Outcome::Keep;
         }
-        Outcome::Replace(checked.err().unwrap_or(StripReason::NotDerived), expected)
+        let reason = checked.err().or_else(|| self.operators_reason(policy, inputs, is_partial));
+        Outcome::Replace(reason.unwrap_or(StripReason::NotDerived), expected)
+    }
+
+    /// Why a text cannot be right that the sender may have composed rightly: the policy took some of what it follows from.
+    fn operators_reason(&self, policy: &Policy, inputs: &[&str], is_partial: bool) -> Option<StripReason> {
+        let rules = || inputs.iter().filter_map(|input| policy.rule(input));
+        let is_hidden = || is_partial || [&self.account, &self.pool_name].iter().any(|name| name.as_deref() == Some(HIDDEN));
+        if rules().any(|rule| rule.is_removed()) {
+            Some(StripReason::Policy)
+        } else if rules().any(|rule| rule.hides()) && is_hidden() {
+            Some(StripReason::Hidden)
+        } else {
+            None
+        }
     }
 
     /// What a text should be; what no attribute says is taken from `given`. `None` where nothing can be said.
