@@ -62,6 +62,7 @@ fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
 }
 
 async fn serve_command(config: serve::Config, has_file: bool) -> anyhow::Result<()> {
+    serve::listen::raise_open_files();
     let server = serve::Server::bind(&config).await?;
     for (role, address) in server.addresses()? {
         println!("listening {} {address}", role.name());

@@ -294,7 +294,7 @@ mod tests {
             ("max_store_mib: -1", "between 1 and 16777216"),
             ("max_store_mib: 99999999999", "between 1 and 16777216"),
             ("retention: 0d", "above 0"),
-            ("retention: 99999d", "3650d at most"),
+            ("retention: 99999d", "36500d at most"),
             ("forward_headers: [a=b", "not closed"),
         ] {
             std::fs::write(&path, format!("# one\n{line}\n")).unwrap();

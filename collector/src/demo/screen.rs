@@ -113,7 +113,7 @@ fn below(others: &[Row], metrics: &Metrics, addresses: &Addresses, colours: bool
     text.push_str(&format!(
         "\n{}\n  {program} requests --url http://{tempo} --status failed,rejected\n  \
          {program} requests --url http://{tempo} --id {}\n  \
-         Grafana: Tempo data source http://{tempo}; five dashboards in dashboards/grafana, first request-logs.json\n  \
+         Grafana: Tempo data source http://{tempo}; five dashboards in dashboards/grafana, first request-logs.json; alerts in dashboards/rules\n  \
          Prometheus: scrape http://{metrics}/metrics; your own spans: OTLP {otlp_grpc} (gRPC), http://{otlp_http}\n  \
          Ctrl-C ends the demo and deletes its data\n",
         bold("What to do next, in another terminal", colours),

@@ -26,8 +26,8 @@ const MAX_HEADER_BYTES: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 200;
 /// How often an idle gRPC connection is asked whether it is still there, and how long it may take to answer.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Connections of one listener. Those of all four, and the files, are within the 1024 descriptors that a process is commonly given.
-const MAX_CONNECTIONS: usize = 240;
+/// Connections of one listener. Each takes some tens of KiB.
+const MAX_CONNECTIONS: usize = 1024;
 /// How often it is said that there are so many.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// What every HTTP/2 connection begins with, RFC 9113, section 3.4.
@@ -49,6 +49,18 @@ pub async fn bind(role: Role, address: SocketAddr) -> anyhow::Result<TcpListener
             _ => anyhow!("cannot listen on {address} ({name}): {error}; choose another with {flag}"),
         }
     })
+}
+
+/// Lets this process have as many connections and files open as it is allowed to. It commonly starts with a limit of 1024, for the sake of programs
+/// that could not deal with more, and may raise it.
+pub fn raise_open_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        // Where it cannot be raised, connections beyond it wait until others end.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
 }
 
 /// What a listener's clients speak.
@@ -161,6 +173,26 @@ async fn has_greeting(stream: &TcpStream) -> bool {
 mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt as _;
+
+    /// Guarantees: where every place is taken, a connection waits, and gets in when another one ends.
+    #[tokio::test]
+    async fn connections_are_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut connections = Connections { places: Arc::new(Semaphore::new(1)), ..Connections::new(listener) };
+        let _clients = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        let (_stream, _, place) = connections.next().await;
+        let next = connections.next();
+        tokio::pin!(next);
+        tokio::select! {
+            biased;
+            _ = &mut next => panic!("there is no place left"),
+            () = std::future::ready(()) => {}
+        }
+        drop(place);
+        let (_stream, _, place) = next.await;
+        assert!(place.is_some());
+    }
 
     /// Guarantees: a connection is handed on once it has sent the greeting, in however many pieces, and not if it sends anything else.
     #[tokio::test]
