@@ -975,9 +975,9 @@ pub mod metrics {
     /// Fields that were stripped, by place and reason. Never a key or a value.
     #[rustfmt::skip]
     pub static POOLER_OTEL_STRIPPED_FIELDS_TOTAL: Metric = Metric { name: "pooler_otel_stripped_fields_total", otlp_name: "pooler_otel.stripped_fields", unit: "{field}", help: "Fields that were stripped, by place and reason. Never a key or a value.", instrument: Instrument::Counter, labels: &["place", "reason"], attributes: &["pooler_otel.place", "pooler_otel.strip_reason"], buckets: &[] };
-    /// Stripped fields that stood under a key which the policy knows, by that key and reason. Never a value.
+    /// Stripped fields that broke the rule of a key which the policy knows, by that key and reason; not what the policy itself removes or hides. Never a value.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_BROKEN_RULES_TOTAL: Metric = Metric { name: "pooler_otel_broken_rules_total", otlp_name: "pooler_otel.broken_rules", unit: "{field}", help: "Stripped fields that stood under a key which the policy knows, by that key and reason. Never a value.", instrument: Instrument::Counter, labels: &["rule", "reason"], attributes: &["pooler_otel.rule", "pooler_otel.strip_reason"], buckets: &[] };
+    pub static POOLER_OTEL_BROKEN_RULES_TOTAL: Metric = Metric { name: "pooler_otel_broken_rules_total", otlp_name: "pooler_otel.broken_rules", unit: "{field}", help: "Stripped fields that broke the rule of a key which the policy knows, by that key and reason; not what the policy itself removes or hides. Never a value.", instrument: Instrument::Counter, labels: &["rule", "reason"], attributes: &["pooler_otel.rule", "pooler_otel.strip_reason"], buckets: &[] };
     /// Records handed to a branch. Always, for each signal: accepted = delivered + dropped + queued.
     #[rustfmt::skip]
     pub static POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_branch_accepted_records_total", otlp_name: "pooler_otel.branch_accepted_records", unit: "{record}", help: "Records handed to a branch. Always, for each signal: accepted = delivered + dropped + queued.", instrument: Instrument::Counter, labels: &["signal", "branch"], attributes: &["pooler_otel.signal", "pooler_otel.branch"], buckets: &[] };
