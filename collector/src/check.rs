@@ -19,9 +19,10 @@ pub fn run(args: &CheckArgs, settings: &[Setting]) -> anyhow::Result<()> {
     } else {
         let config = config::serve::config(&args.serve, settings)?;
         let policy = config.policy.as_ref().map_or_else(Policy::contract, PolicyFile::policy);
+        let warnings: Vec<String> = config.policy.iter().flat_map(PolicyFile::warnings).collect();
         match args.format {
-            ReportFormat::Text => as_text(settings, &policy),
-            ReportFormat::Json => format!("{:#}\n", as_json(settings, &policy)),
+            ReportFormat::Text => as_text(settings, &policy, &warnings),
+            ReportFormat::Json => format!("{:#}\n", as_json(settings, &policy, &warnings)),
         }
     };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
@@ -31,7 +32,7 @@ pub fn run(args: &CheckArgs, settings: &[Setting]) -> anyhow::Result<()> {
     }
 }
 
-fn as_text(settings: &[Setting], policy: &Policy) -> String {
+fn as_text(settings: &[Setting], policy: &Policy, warnings: &[String]) -> String {
     let width = settings.iter().map(|setting| setting.key.len()).max().unwrap_or(0);
     let mut text = "the configuration is valid\n\n".to_owned();
     for setting in settings {
@@ -44,17 +45,21 @@ fn as_text(settings: &[Setting], policy: &Policy) -> String {
         text += &format!(" {name} {count},");
     }
     text.pop();
-    text + "\n"
+    text.push('\n');
+    for warning in warnings {
+        text += &format!("warning: {warning}\n");
+    }
+    text
 }
 
-fn as_json(settings: &[Setting], policy: &Policy) -> Value {
+fn as_json(settings: &[Setting], policy: &Policy, warnings: &[String]) -> Value {
     let options = settings.iter().map(|setting| {
         let place = setting.origin.to_string();
         (setting.key.clone(), json!({"value": setting.shown(), "origin": setting.origin.kind(), "place": place}))
     });
     let mut in_force = serde_json::Map::from_iter([("version".to_owned(), json!(policy.version()))]);
     in_force.extend(counts(&policy.summary()).map(|(name, count)| (name.replace(' ', "_"), json!(count))));
-    json!({"valid": true, "options": options.collect::<serde_json::Map<_, _>>(), "policy": in_force})
+    json!({"valid": true, "options": options.collect::<serde_json::Map<_, _>>(), "policy": in_force, "warnings": warnings})
 }
 
 /// What a policy changes, besides the contract.

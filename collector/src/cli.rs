@@ -17,6 +17,10 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const RETENTION: &str = "14d";
 /// How large the store may become by default.
 const MAX_STORE_MIB: u64 = 10 * 1024;
+/// How large the store may be let become, in MiB: 16 TiB.
+const LARGEST_STORE_MIB: u64 = 16 * 1024 * 1024;
+/// Longest time that an option can be set to, in days: a century.
+const LONGEST_DAYS: u64 = 36_500;
 /// How long one attempt to forward may take by default.
 const FORWARD_TIMEOUT: &str = "10s";
 
@@ -58,16 +62,16 @@ pub enum Command {
 #[expect(clippy::struct_field_names, reason = "the fields are the flags' names")]
 pub struct ListenArgs {
     /// Address of OTLP/gRPC; port 0 takes any free one.
-    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, OTLP_GRPC_PORT), env = "POOLER_OTEL_OTLP_GRPC_LISTEN", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, OTLP_GRPC_PORT), value_parser = parse_address, env = "POOLER_OTEL_OTLP_GRPC_LISTEN", hide_env_values = true)]
     pub otlp_grpc_listen: SocketAddr,
     /// Address of OTLP/HTTP.
-    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, OTLP_HTTP_PORT), env = "POOLER_OTEL_OTLP_HTTP_LISTEN", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, OTLP_HTTP_PORT), value_parser = parse_address, env = "POOLER_OTEL_OTLP_HTTP_LISTEN", hide_env_values = true)]
     pub otlp_http_listen: SocketAddr,
     /// Address of the Tempo API.
-    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, TEMPO_PORT), env = "POOLER_OTEL_TEMPO_LISTEN", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, TEMPO_PORT), value_parser = parse_address, env = "POOLER_OTEL_TEMPO_LISTEN", hide_env_values = true)]
     pub tempo_listen: SocketAddr,
     /// Address of /metrics, /livez and /readyz.
-    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, METRICS_PORT), env = "POOLER_OTEL_METRICS_LISTEN", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(LOOPBACK, METRICS_PORT), value_parser = parse_address, env = "POOLER_OTEL_METRICS_LISTEN", hide_env_values = true)]
     pub metrics_listen: SocketAddr,
 }
 
@@ -137,7 +141,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = RETENTION, value_parser = parse_duration, env = "POOLER_OTEL_RETENTION", hide_env_values = true)]
     pub retention: Duration,
     /// How large the store may become, in MiB; beyond that the oldest requests go first.
-    #[arg(long, value_name = "MIB", default_value_t = MAX_STORE_MIB, value_parser = clap::value_parser!(u64).range(1..), env = "POOLER_OTEL_MAX_STORE_MIB", hide_env_values = true)]
+    #[arg(long, value_name = "MIB", allow_negative_numbers = true, default_value_t = MAX_STORE_MIB, value_parser = parse_store_mib, env = "POOLER_OTEL_MAX_STORE_MIB", hide_env_values = true)]
     pub max_store_mib: u64,
     /// Where to listen.
     #[command(flatten)]
@@ -242,28 +246,28 @@ pub struct RequestsArgs {
     /// Tenant of a multi-tenant Tempo, sent as `X-Scope-OrgID`.
     #[arg(long, value_name = "TENANT", env = "POOLER_OTEL_TENANT", hide_env_values = true)]
     pub tenant: Option<String>,
-    /// Pool, by slug.
+    /// Pool, by its whole slug.
     #[arg(long, value_name = "SLUG")]
     pub pool: Option<String>,
     /// Statuses, separated by commas: `in_progress`, `succeeded`, `failed`, `rejected`, `cancelled`.
     #[arg(long, value_name = "STATUS", value_delimiter = ',')]
     pub status: Vec<String>,
-    /// Upstream account, by label.
+    /// Upstream account, by its whole label.
     #[arg(long, value_name = "LABEL")]
     pub account: Option<String>,
-    /// Model, or a piece of its name.
+    /// Model, by its name or a piece of it, in any case.
     #[arg(long, value_name = "TEXT")]
     pub model: Option<String>,
-    /// API key, by label or a piece of it.
+    /// API key, by its label or a piece of it, in any case.
     #[arg(long, value_name = "TEXT")]
     pub api_key: Option<String>,
-    /// Row id, correlation id, trace id, or a piece of one.
+    /// Row id, correlation id, trace id, or a piece of one, in any case.
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
     /// Admitted at this date or later: 2026-08-21, 2026-08-21T09:00:00Z, or 6h for six hours ago [default: 7 days ago].
     #[arg(long, value_name = "DATE")]
     pub from: Option<String>,
-    /// Admitted at this date or earlier; a date alone means its last moment [default: now].
+    /// Admitted at this date or earlier, in the forms of --from, so that 1h is an hour ago; a date alone means its last moment [default: now].
     #[arg(long, value_name = "DATE")]
     pub to: Option<String>,
     /// How many rows, 200 at most.
@@ -311,7 +315,7 @@ pub struct DemoArgs {
 
 /// `90s`, `15m`, `12h`, `30d`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let help = || "give a number and a unit, such as 90s, 15m, 12h or 30d".to_owned();
+    let help = || format!("give a number and a unit, such as 90s, 15m, 12h or 30d; above 0, and {LONGEST_DAYS}d at most");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().map_err(|_| help())?;
     let unit_s = match &text[digits.len()..] {
@@ -321,7 +325,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "d" => 24 * 3600,
         _ => return Err(help()),
     };
-    number.checked_mul(unit_s).filter(|s| *s > 0).map(Duration::from_secs).ok_or_else(help)
+    let longest_s = LONGEST_DAYS * 24 * 3600;
+    number.checked_mul(unit_s).filter(|s| (1..=longest_s).contains(s)).map(Duration::from_secs).ok_or_else(help)
+}
+
+fn parse_store_mib(text: &str) -> Result<u64, String> {
+    let help = || format!("give a whole number of MiB, between 1 and {LARGEST_STORE_MIB}");
+    text.parse().ok().filter(|mib| (1..=LARGEST_STORE_MIB).contains(mib)).ok_or_else(help)
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let help = "give an IP address and a port, such as 127.0.0.1:4317 or [::1]:4317; names such as localhost are not looked up";
+    text.parse().map_err(|_| help.to_owned())
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
@@ -349,7 +364,7 @@ mod tests {
     fn durations() {
         assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("14d"), Ok(Duration::from_secs(14 * 86_400)));
-        for bad in ["", "5", "s", "0s", "1w", "-1s", "1.5h", "99999999999999999999s", "9999999999999999999d"] {
+        for bad in ["", "5", "s", "0s", "1w", "-1s", "1.5h", "36501d", "99999999999999999999s", "9999999999999999999d"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

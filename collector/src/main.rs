@@ -62,19 +62,22 @@ fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
 }
 
 async fn serve_command(config: serve::Config, has_file: bool) -> anyhow::Result<()> {
+    serve::listen::raise_open_files();
     let server = serve::Server::bind(&config).await?;
     for (role, address) in server.addresses()? {
         println!("listening {} {address}", role.name());
     }
+    // With a file this is a service, whose manager says by a hang-up that files are to be loaded again.
+    let hang_up = if has_file || config.policy.is_some() { HangUp::Notifies(server.hang_up()) } else { HangUp::Ends };
+    // Before anyone is told that it is ready, and may want to stop it.
+    let stop = stop::on_signal(hang_up)?;
     println!("ready");
     if let Some(store) = &config.store {
         tracing::info!(data_dir = %store.data_dir.display(), "serving");
     } else {
         tracing::info!("serving without a store");
     }
-    // With a file this is a service, whose manager says by a hang-up that files are to be loaded again.
-    let hang_up = if has_file || config.policy.is_some() { HangUp::Notifies(server.hang_up()) } else { HangUp::Ends };
-    server.run(stop::on_signal(hang_up)).await?;
+    server.run(stop).await?;
     tracing::info!("ended");
     Ok(())
 }

@@ -81,6 +81,7 @@ fn sanitize<R: Export + Serialize>(args: &SanitizeArgs, policy: &Policy, message
         MessageFormat::Json => R::decode(sanitized.encoded().clone())
             .map_err(|_| ())
             .and_then(|message| serde_json::to_vec(&message).map_err(|_| ()))
+            .map(|json| [json, b"\n".to_vec()].concat())
             .map_err(|()| "the sanitized message has no JSON form; this is a defect of this program".to_owned())?,
     };
     Ok((output, sanitized.report().clone()))

@@ -14,23 +14,22 @@ pub enum HangUp {
 }
 
 /// Becomes true at the first Ctrl-C, SIGTERM, or SIGHUP that ends. A second one ends the process at once, for whoever does not want to wait.
-pub fn on_signal(hang_up: HangUp) -> watch::Receiver<bool> {
+///
+/// From its return on, no signal is missed: whoever is told only then that there is something to stop can stop it.
+///
+/// # Errors
+/// The operating system's, if it takes no handler.
+pub fn on_signal(hang_up: HangUp) -> std::io::Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
-    let ends = matches!(hang_up, HangUp::Ends);
-    if let HangUp::Notifies(notify) = hang_up {
-        tokio::spawn(pass_on_hang_ups(notify));
-    }
+    let mut signals = Signals::new(hang_up)?;
     tokio::spawn(async move {
-        if signal(ends).await.is_err() {
-            return;
-        }
+        signals.ending().await;
         // Nobody listening means that there is nothing left to stop.
         let _ = sender.send(true);
-        if signal(ends).await.is_ok() {
-            std::process::abort();
-        }
+        signals.ending().await;
+        std::process::abort();
     });
-    receiver
+    Ok(receiver)
 }
 
 /// Resolves once it is time to stop. Whoever held the other end and is gone counts as a request, too.
@@ -39,34 +38,54 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-async fn signal(hang_up_ends: bool) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
+/// What comes from the operating system. It comes from when this is made, not only from when it is waited for.
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+    meaning: HangUp,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new(meaning: HangUp) -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
-            _ = terminate.recv() => Ok(()),
-            _ = hang_up.recv(), if hang_up_ends => Ok(()),
-        }
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            meaning,
+        })
     }
-    #[cfg(not(unix))]
-    {
-        let _ = hang_up_ends;
-        tokio::signal::ctrl_c().await
+
+    /// Waits for one that ends, and passes on those that do not.
+    async fn ending(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.hang_up.recv() => match &self.meaning {
+                    HangUp::Ends => return,
+                    HangUp::Notifies(notify) => notify.notify_one(),
+                },
+            }
+        }
     }
 }
 
-async fn pass_on_hang_ups(notify: Arc<Notify>) {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut hang_up) = signal(SignalKind::hangup()) else { return };
-        while hang_up.recv().await.is_some() {
-            notify.notify_one();
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new(_: HangUp) -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn ending(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
         }
     }
-    #[cfg(not(unix))]
-    drop(notify);
 }

@@ -487,6 +487,8 @@ pub mod sets {
             Malformed = "malformed",
             /// A content type, encoding or path that is not served.
             Unsupported = "unsupported",
+            /// It took too long to arrive; the sender may try again.
+            Slow = "slow",
             /// Too much is in flight; the sender may try again.
             Overloaded = "overloaded",
             /// The store could not take it; the sender may try again.
@@ -496,7 +498,7 @@ pub mod sets {
         ReloadResult {
             /// The new policy is in force.
             Loaded = "loaded",
-            /// The file is invalid; the old policy stays.
+            /// The file is invalid, unreadable or gone; the old policy stays.
             Invalid = "invalid",
         }
         /// State of the request.
@@ -664,8 +666,10 @@ pub mod sets {
             NotAllowed = "not_allowed",
             /// The value does not follow from the record's other attributes, as it must.
             NotDerived = "not_derived",
-            /// The operator's policy removes or hides it.
+            /// The operator's policy removes it.
             Policy = "policy",
+            /// The operator's policy hides whose it is.
+            Hidden = "hidden",
         }
         /// Transport between the pooler and the upstream.
         Transport {
@@ -784,11 +788,11 @@ pub static ATTRIBUTES: &[Attribute] = &[
     Attribute { key: "pooler_otel.place", rule: Rule::Text { members: &["resource_attribute", "scope", "schema_url", "entity_ref", "span_name", "span_attribute", "span_event", "span_link", "status_message", "trace_state", "number", "parent_id", "log_body", "log_attribute", "severity_text", "trace_context", "metric_unit", "metric_description", "metric_metadata", "data_point_attribute", "exemplar"], pattern: None, max_chars: 20 }, fallback: Fallback::Drop, label: Some("place") },
     Attribute { key: "pooler_otel.policy_version", rule: Rule::Text { members: &[], pattern: Some("^[0-9a-f]{12}$"), max_chars: 12 }, fallback: Fallback::Drop, label: Some("version") },
     Attribute { key: "pooler_otel.protocol", rule: Rule::Text { members: &["grpc", "http_protobuf", "http_json"], pattern: None, max_chars: 13 }, fallback: Fallback::Drop, label: Some("protocol") },
-    Attribute { key: "pooler_otel.refusal", rule: Rule::Text { members: &["too_large", "malformed", "unsupported", "overloaded", "unavailable"], pattern: None, max_chars: 11 }, fallback: Fallback::Drop, label: Some("reason") },
+    Attribute { key: "pooler_otel.refusal", rule: Rule::Text { members: &["too_large", "malformed", "unsupported", "slow", "overloaded", "unavailable"], pattern: None, max_chars: 11 }, fallback: Fallback::Drop, label: Some("reason") },
     Attribute { key: "pooler_otel.reload_result", rule: Rule::Text { members: &["loaded", "invalid"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("result") },
     Attribute { key: "pooler_otel.rule", rule: Rule::Text { members: &[], pattern: Some("^[a-z][a-z0-9_.]{0,127}$"), max_chars: 128 }, fallback: Fallback::Drop, label: Some("rule") },
     Attribute { key: "pooler_otel.signal", rule: Rule::Text { members: &["traces", "logs", "metrics"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("signal") },
-    Attribute { key: "pooler_otel.strip_reason", rule: Rule::Text { members: &["unknown_key", "wrong_place", "wrong_type", "not_a_member", "pattern", "too_long", "out_of_range", "detected", "duplicate", "not_allowed", "not_derived", "policy"], pattern: None, max_chars: 12 }, fallback: Fallback::Drop, label: Some("reason") },
+    Attribute { key: "pooler_otel.strip_reason", rule: Rule::Text { members: &["unknown_key", "wrong_place", "wrong_type", "not_a_member", "pattern", "too_long", "out_of_range", "detected", "duplicate", "not_allowed", "not_derived", "policy", "hidden"], pattern: None, max_chars: 12 }, fallback: Fallback::Drop, label: Some("reason") },
     Attribute { key: "service.instance.id", rule: Rule::Text { members: &[], pattern: Some("^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$"), max_chars: 36 }, fallback: Fallback::Drop, label: None },
     Attribute { key: "service.name", rule: Rule::Text { members: &[], pattern: Some("^[a-z][a-z0-9_-]*$"), max_chars: 63 }, fallback: Fallback::Drop, label: Some("service") },
     Attribute { key: "service.namespace", rule: Rule::Text { members: &[], pattern: Some("^[a-z][a-z0-9_-]*$"), max_chars: 63 }, fallback: Fallback::Drop, label: None },
@@ -971,9 +975,9 @@ pub mod metrics {
     /// Fields that were stripped, by place and reason. Never a key or a value.
     #[rustfmt::skip]
     pub static POOLER_OTEL_STRIPPED_FIELDS_TOTAL: Metric = Metric { name: "pooler_otel_stripped_fields_total", otlp_name: "pooler_otel.stripped_fields", unit: "{field}", help: "Fields that were stripped, by place and reason. Never a key or a value.", instrument: Instrument::Counter, labels: &["place", "reason"], attributes: &["pooler_otel.place", "pooler_otel.strip_reason"], buckets: &[] };
-    /// Stripped fields that stood under a key which the policy knows, by that key and reason. Never a value.
+    /// Stripped fields that broke the rule of a key which the policy knows, by that key and reason; not what the policy itself removes or hides. Never a value.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_BROKEN_RULES_TOTAL: Metric = Metric { name: "pooler_otel_broken_rules_total", otlp_name: "pooler_otel.broken_rules", unit: "{field}", help: "Stripped fields that stood under a key which the policy knows, by that key and reason. Never a value.", instrument: Instrument::Counter, labels: &["rule", "reason"], attributes: &["pooler_otel.rule", "pooler_otel.strip_reason"], buckets: &[] };
+    pub static POOLER_OTEL_BROKEN_RULES_TOTAL: Metric = Metric { name: "pooler_otel_broken_rules_total", otlp_name: "pooler_otel.broken_rules", unit: "{field}", help: "Stripped fields that broke the rule of a key which the policy knows, by that key and reason; not what the policy itself removes or hides. Never a value.", instrument: Instrument::Counter, labels: &["rule", "reason"], attributes: &["pooler_otel.rule", "pooler_otel.strip_reason"], buckets: &[] };
     /// Records handed to a branch. Always, for each signal: accepted = delivered + dropped + queued.
     #[rustfmt::skip]
     pub static POOLER_OTEL_BRANCH_ACCEPTED_RECORDS_TOTAL: Metric = Metric { name: "pooler_otel_branch_accepted_records_total", otlp_name: "pooler_otel.branch_accepted_records", unit: "{record}", help: "Records handed to a branch. Always, for each signal: accepted = delivered + dropped + queued.", instrument: Instrument::Counter, labels: &["signal", "branch"], attributes: &["pooler_otel.signal", "pooler_otel.branch"], buckets: &[] };
@@ -998,9 +1002,9 @@ pub mod metrics {
     /// Attempts to load the operator's policy again, by result. After a failed one the old policy stays in force.
     #[rustfmt::skip]
     pub static POOLER_OTEL_POLICY_RELOADS_TOTAL: Metric = Metric { name: "pooler_otel_policy_reloads_total", otlp_name: "pooler_otel.policy_reloads", unit: "{reload}", help: "Attempts to load the operator's policy again, by result. After a failed one the old policy stays in force.", instrument: Instrument::Counter, labels: &["result"], attributes: &["pooler_otel.reload_result"], buckets: &[] };
-    /// 1 while the policy file on disk is invalid and an older policy is in force, else 0.
+    /// 1 while the policy file on disk is invalid, unreadable or gone, and an older policy is in force, else 0.
     #[rustfmt::skip]
-    pub static POOLER_OTEL_POLICY_STALE: Metric = Metric { name: "pooler_otel_policy_stale", otlp_name: "pooler_otel.policy_stale", unit: "1", help: "1 while the policy file on disk is invalid and an older policy is in force, else 0.", instrument: Instrument::Gauge, labels: &[], attributes: &[], buckets: &[] };
+    pub static POOLER_OTEL_POLICY_STALE: Metric = Metric { name: "pooler_otel_policy_stale", otlp_name: "pooler_otel.policy_stale", unit: "1", help: "1 while the policy file on disk is invalid, unreadable or gone, and an older policy is in force, else 0.", instrument: Instrument::Gauge, labels: &[], attributes: &[], buckets: &[] };
     /// 1 while messages are taken, else 0: the store or the queue cannot take them.
     #[rustfmt::skip]
     pub static POOLER_OTEL_READY: Metric = Metric { name: "pooler_otel_ready", otlp_name: "pooler_otel.ready", unit: "1", help: "1 while messages are taken, else 0: the store or the queue cannot take them.", instrument: Instrument::Gauge, labels: &[], attributes: &[], buckets: &[] };

@@ -15,7 +15,7 @@ use contract::{
 
 use crate::Policy;
 use crate::check::Value;
-use crate::policy::{KeyRule, Outcome};
+use crate::policy::{HIDDEN, KeyRule, Outcome};
 
 /// A text that follows from others.
 #[derive(Debug)]
@@ -231,7 +231,25 @@ impl<'a, E, G: Fn(Source) -> Result<Option<Input<'a>>, E>> Inputs<G> {
         if given == Some(&expected) {
             return Ok(Outcome::Keep);
         }
-        Ok(Outcome::Replace(checked.err().unwrap_or(StripReason::NotDerived), expected))
+        let reason = match checked {
+            Ok(()) => self.operators_reason(policy, derived, is_partial)?.unwrap_or(StripReason::NotDerived),
+            Err(reason) => reason,
+        };
+        Ok(Outcome::Replace(reason, expected))
+    }
+
+    /// Why a text cannot be right that the sender may have composed rightly: the policy took some of what it follows from.
+    fn operators_reason(&self, policy: &Policy, derived: &Derived, is_partial: bool) -> Result<Option<StripReason>, E> {
+        let rules = || derived.inputs.iter().filter_map(|source| policy.rule(source.key()));
+        if rules().any(|rule| rule.is_removed()) {
+            return Ok(Some(StripReason::Policy));
+        }
+        if !rules().any(|rule| rule.hides()) {
+            return Ok(None);
+        }
+        let is_hidden = |source| Ok(self.text(source)?.as_deref() == Some(HIDDEN));
+        let is_hidden = is_partial || is_hidden(Source::UpstreamAccountLabel)? || is_hidden(Source::PoolName)?;
+        Ok(is_hidden.then_some(StripReason::Hidden))
     }
 
     /// Whether a text is what it should be. The usual ones are compared part by part, and nothing is put together for it.

@@ -27,6 +27,8 @@ use value::Scalar;
 /// [`Refused::Json`] if any part of it has another form than OTLP's.
 pub(crate) fn to_protobuf(signal: Signal, message: &[u8]) -> Result<Vec<u8>, Refused> {
     let schema = Schema::of_otlp();
+    // A byte order mark, which some editors write before UTF-8, is not of the text; RFC 8259, section 8.1, lets a parser pass over it.
+    let message = message.strip_prefix("\u{feff}".as_bytes()).unwrap_or(message);
     let mut out = Vec::new();
     let mut text = serde_json::Deserializer::from_slice(message);
     let fields = schema.request(signal).ok_or(Refused::Json)?;

@@ -33,9 +33,9 @@ pub mod view;
 mod weight;
 
 pub use detect::looks_secret;
-#[cfg(feature = "policy-file")]
-pub use policy::PolicyError;
 pub use policy::{MAX_ADDED_ATTRIBUTES, Policy, Summary};
-pub use report::{Report, Stripped};
+#[cfg(feature = "policy-file")]
+pub use policy::{PolicyError, PolicyWarning, UNCLOSED, unclosed_line};
+pub use report::{Report, Stripped, is_operators_doing};
 pub use sanitized::{Export, Refused, Sanitized, json, protobuf, protobuf_bytes};
 pub use weight::{decoded_json_bytes, decoded_protobuf_bytes};

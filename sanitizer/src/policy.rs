@@ -23,9 +23,11 @@ use crate::derived::{self, Derived};
 use crate::fast::Tables;
 use demand::Demand;
 #[cfg(feature = "policy-file")]
-pub use file::PolicyError;
+pub use file::{PolicyError, PolicyWarning};
 use hide::Hide;
 pub(crate) use hide::{HIDDEN, Hidden};
+#[cfg(feature = "policy-file")]
+pub use yaml::{UNCLOSED, unclosed_line};
 
 /// Most attributes that an operator can add.
 pub const MAX_ADDED_ATTRIBUTES: usize = 64;
@@ -48,6 +50,8 @@ pub struct Policy {
     hide: Hide,
     internal_span_names: BTreeSet<String>,
     version: Arc<str>,
+    #[cfg(feature = "policy-file")]
+    warnings: Vec<PolicyWarning>,
     /// The fast sanitizer's form of all this, built at its first use.
     tables: OnceLock<Tables>,
 }
@@ -148,7 +152,15 @@ impl Policy {
             rule.hide = hide.of(&rule.key);
         }
         let rules = rules.into_iter().map(Arc::new).collect();
-        let mut policy = Self { rules, hide, internal_span_names, version: Arc::from(""), tables: OnceLock::new() };
+        let mut policy = Self {
+            rules,
+            hide,
+            internal_span_names,
+            version: Arc::from(""),
+            #[cfg(feature = "policy-file")]
+            warnings: Vec::new(),
+            tables: OnceLock::new(),
+        };
         policy.version = canonical::version(&policy).into();
         policy
     }
@@ -169,6 +181,13 @@ impl Policy {
             hidden_accounts: self.hide.accounts.len(),
             span_names: self.internal_span_names.len(),
         }
+    }
+
+    /// What is valid in the file that it is from, and yet is hardly meant, in the order of lines.
+    #[cfg(feature = "policy-file")]
+    #[must_use]
+    pub fn warnings(&self) -> &[PolicyWarning] {
+        &self.warnings
     }
 
     pub(crate) fn version_text(&self) -> &Arc<str> {
@@ -315,7 +334,8 @@ impl KeyRule {
             || (text == HIDDEN && self.hide == Some(hide::As::Text) && !self.is_removed())
     }
 
-    fn is_removed(&self) -> bool {
+    /// Whether nothing passes but what stands in for a value.
+    pub(crate) fn is_removed(&self) -> bool {
         matches!(self.origin, Origin::Contract(_, Some(Tightening::Remove)))
     }
 
@@ -331,10 +351,11 @@ impl KeyRule {
         if !self.is_removed()
             && let Some(how) = hidden.how(self)
         {
+            let reason = checked.err().unwrap_or(StripReason::Hidden);
             return match how {
                 hide::As::Text if text == Some(HIDDEN) || text == Some(contract::ABSENT) => Outcome::Keep,
-                hide::As::Text => Outcome::Replace(StripReason::Policy, HIDDEN.to_owned()),
-                hide::As::Absent => Outcome::Drop(StripReason::Policy),
+                hide::As::Text => Outcome::Replace(reason, HIDDEN.to_owned()),
+                hide::As::Absent => Outcome::Drop(reason),
             };
         }
         let Err(reason) = checked else { return Outcome::Keep };

@@ -21,7 +21,7 @@ pub struct Report {
     pub dropped_records: BTreeMap<DropReason, u64>,
     /// Fields that were stripped, or replaced by a fixed text, by place and reason.
     pub stripped_fields: BTreeMap<(Place, StripReason), u64>,
-    /// The ones among them that stood under a key which the policy knows, with that key: whose rule they broke.
+    /// The ones among them that stood under a key which the policy knows, with that key: whose rule they broke, or which the policy takes out.
     pub broken_rules: BTreeMap<(Place, StripReason, Arc<str>), u64>,
 }
 
@@ -38,6 +38,12 @@ pub struct Stripped<'a> {
     pub fields: u64,
 }
 
+/// Whether the operator's policy is why a field went, and no fault of who sent it.
+#[must_use]
+pub const fn is_operators_doing(reason: StripReason) -> bool {
+    matches!(reason, StripReason::Policy | StripReason::Hidden)
+}
+
 impl Report {
     pub(crate) fn under(policy: &Policy) -> Self {
         Self { policy_version: policy.version_text().clone(), ..Self::default() }
@@ -47,6 +53,12 @@ impl Report {
     #[must_use]
     pub fn stripped_total(&self) -> u64 {
         self.stripped_fields.values().sum()
+    }
+
+    /// How many fields were stripped that the sender should not have sent.
+    #[must_use]
+    pub fn faults_total(&self) -> u64 {
+        self.stripped_fields.iter().filter(|((_, reason), _)| !is_operators_doing(*reason)).map(|(_, fields)| fields).sum()
     }
 
     /// Every stripped field once: under the key whose rule it broke, or else by place and reason alone.

@@ -129,6 +129,19 @@ pub fn grpc(
 /// # Errors
 /// The status with which the server answered, or `UNAVAILABLE` where it did not.
 pub fn grpc_bytes(address: &str, path: &'static str, message: Vec<u8>, compressed: bool) -> Result<Bytes, tonic::Status> {
+    grpc_each(address, path, [message], compressed)?.remove(0)
+}
+
+/// Calls a method over gRPC with each of these messages, one after the other on one connection, and gives the answer to each.
+///
+/// # Errors
+/// `UNAVAILABLE` where there is no connection.
+pub fn grpc_each(
+    address: &str,
+    path: &'static str,
+    messages: impl IntoIterator<Item = Vec<u8>>,
+    compressed: bool,
+) -> Result<Vec<Result<Bytes, tonic::Status>>, tonic::Status> {
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("an address");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -137,10 +150,18 @@ pub fn grpc_bytes(address: &str, path: &'static str, message: Vec<u8>, compresse
         if compressed {
             client = client.send_compressed(CompressionEncoding::Gzip);
         }
-        client.ready().await.map_err(unavailable)?;
-        let request = tonic::Request::new(Bytes::from(message));
-        let answer = tokio::time::timeout(DEADLINE, client.unary(request, PathAndQuery::from_static(path), AsItIs)).await;
-        answer.map_err(|_| tonic::Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
+        let mut answers = Vec::new();
+        for message in messages {
+            client.ready().await.map_err(unavailable)?;
+            let request = tonic::Request::new(Bytes::from(message));
+            let call = client.unary(request, PathAndQuery::from_static(path), AsItIs);
+            let answer = match tokio::time::timeout(DEADLINE, call).await {
+                Ok(answer) => answer.map(tonic::Response::into_inner),
+                Err(_) => Err(tonic::Status::deadline_exceeded("no answer")),
+            };
+            answers.push(answer);
+        }
+        Ok(answers)
     })
 }
 

@@ -136,6 +136,7 @@ fn other_programs_can_read_it() {
     let lines: Vec<&str> = csv.split_terminator("\r\n").collect();
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[0], "time,trace_id,status,id,account,plan,model,transport,route,usage,errors,retries");
+    assert!(!csv.contains("none"), "{csv}");
     assert!(lines[1].contains("\"a0000002\"") && lines[1].contains("\"upstream_network_error\""), "{}", lines[1]);
 }
 
@@ -157,6 +158,19 @@ fn a_port_in_use_is_said_plainly() {
         assert_eq!(error.lines().count(), 1, "{error}");
         let port = address.rsplit(':').next().unwrap();
         assert!(error.contains(port) && error.contains(flag), "{error}");
+    }
+}
+
+/// Guarantees: a URL that is none ends `requests` with one line that says what one looks like.
+#[test]
+fn a_url_that_is_none_is_said_plainly() {
+    for url in ["foo", "localhost:3200", "ftp://localhost"] {
+        let ended = serve::run(BINARY, &["requests", "--url", url]);
+        assert_eq!(ended.status.code(), Some(1));
+        assert_eq!(
+            text(&ended.stderr),
+            "pooler-otel: --url is not the URL of a Tempo API; give one such as http://127.0.0.1:3200\n"
+        );
     }
 }
 

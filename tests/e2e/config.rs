@@ -78,22 +78,45 @@ fn what_is_wrong_is_said_with_file_and_line() {
         ("# ours\nforward_headers: [a=hunter2-hunter2-hunter2]\nforward_endpoint: http://h\n", 2, "in the clear"),
         ("forward_endpoint: https://me:hunter2-hunter2-hunter2@h\n", 1, "forward_headers"),
         ("retention: 1d\nretention: 2d\n", 2, "twice"),
-        ("retention: 'hunter2-hunter2-hunter2\n", 1, "YAML"),
+        ("retention: 'hunter2-hunter2-hunter2\n", 1, "not closed"),
+        ("store: true\nforward_headers: [a=${env:HOME}\nretention: 1d\n", 2, "not closed"),
+        ("max_store_mib: -1\n", 1, "between 1 and"),
+        ("retention: 0s\n", 1, "above 0"),
+        ("retention: 99999d\n", 1, "36500d at most"),
+        ("tempo_listen: localhost:3200\n", 1, "names such as localhost are not looked up"),
     ] {
         let file = write(folder.path(), "c.yaml", content);
         for command in ["check", "serve"] {
             let ended = serve::run(BINARY, &[command, "--data-dir", "/tmp/never", "--config", &file]);
             assert_eq!(ended.status.code(), Some(2), "{content}");
             let error = text(&ended.stderr);
-            // The end of a text that is not closed is where the file ends.
-            let place = if why == "YAML" { format!("{file}:") } else { format!("{file}:{line}: ") };
-            assert!(error.starts_with(&place) && error.contains(why) && error.lines().count() == 1, "{error}");
+            assert!(
+                error.starts_with(&format!("{file}:{line}: ")) && error.contains(why) && error.lines().count() == 1,
+                "{error}"
+            );
             assert!(!error.contains(SECRET) && ended.stdout.is_empty(), "{error}");
         }
     }
     let ended = check(&["--config", "/no/such/file.yaml"], &[]);
     assert_eq!(ended.status.code(), Some(2));
-    assert!(text(&ended.stderr).starts_with("/no/such/file.yaml: cannot be opened"), "{}", text(&ended.stderr));
+    assert!(
+        text(&ended.stderr).starts_with("/no/such/file.yaml: cannot be opened: there is no such file"),
+        "{}",
+        text(&ended.stderr)
+    );
+}
+
+/// Guarantees: of a URL, whose path can be a secret, `check` says where it leads and no more.
+#[test]
+fn a_url_shows_where_it_leads() {
+    let endpoint = format!("https://otlp.example.com/{SECRET}/v1");
+    let arguments = ["--forward-endpoint", &endpoint, "--metrics-otlp-endpoint", &endpoint];
+    for format in ["text", "json"] {
+        let printed = check(&[&arguments[..], &["--format", format]].concat(), &[]);
+        assert!(printed.status.success(), "{}", text(&printed.stderr));
+        let printed = text(&printed.stdout);
+        assert!(printed.matches("https://otlp.example.com:443").count() == 2 && !printed.contains(SECRET), "{printed}");
+    }
 }
 
 /// Guarantees: headers for a destination come from variables and files, arrive with every message, compressed or not, over both protocols, and

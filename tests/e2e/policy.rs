@@ -70,6 +70,20 @@ fn the_example_is_valid() {
     assert_eq!(report["options"]["policy"]["value"], EXAMPLE);
 }
 
+/// Guarantees: a pattern that admits nearly anything is valid, and `check` and the start warn of it, with file and line.
+#[test]
+fn a_pattern_that_says_nothing_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.yaml");
+    std::fs::write(&path, "attributes:\n  acme.team: {places: [row], type: string,\n    pattern: \".*\"}\n").unwrap();
+    let path = path.to_str().unwrap();
+    let warning = format!("{path}:3: this pattern admits nearly any text");
+    let printed = serve::run(BINARY, &["check", "--data-dir", "/tmp/never", "--policy", path]);
+    assert!(printed.status.success() && text(&printed.stdout).contains(&warning), "{}", text(&printed.stdout));
+    let serve = Serve::start(BINARY, &folder.path().join("data"), &["--policy", path]);
+    testkit::wait_for("the warning", || serve.stderr().contains(&warning).then_some(()));
+}
+
 /// Guarantees: an invalid policy ends `serve`, `check` and `sanitize` alike with status 2 and a line that begins with file and line.
 #[test]
 fn an_invalid_policy_is_said_with_file_and_line() {
@@ -257,7 +271,13 @@ fn what_is_hidden_is_nowhere() {
     let attempt = row.attempt(1, AttemptStatus::Succeeded);
     let spans = [row.span(), attempt, open.marker(0), correction].map(veiled);
     let spans = spans.into_iter().chain([half, seen_span]).collect();
-    send::grpc(&serve.otlp_grpc(), otlp::request(spans), false).unwrap();
+    let answer = send::grpc(&serve.otlp_grpc(), otlp::request(spans), false).unwrap();
+    // To hide is the operator's wish, and no sender's fault; that some of these stand where they may not is.
+    let scrape = serve.scrape();
+    assert!(scrape.count("pooler_otel_stripped_fields_total", &[("reason", "hidden")]) > 0);
+    assert_eq!(scrape.label_values("pooler_otel_broken_rules_total", "reason"), ["wrong_place"].into());
+    let told = answer.partial_success.unwrap().error_message;
+    assert!(told.split(", ").all(|item| item.contains("stripped: span_attribute wrong_place")), "{told}");
     for (path, signal, key, value) in [
         ("logs", CaseSignal::Logs, attr::UPSTREAM_ACCOUNT_LABEL, HIDDEN_ACCOUNT[0]),
         ("metrics", CaseSignal::Metrics, attr::POOL_SLUG, HIDDEN_POOL[0]),

@@ -45,6 +45,12 @@ fn a_clean_message_passes() {
             assert!(text(&done.stderr).starts_with("traces: 2 records, 2 accepted"), "{}", text(&done.stderr));
         }
     }
+    // A byte order mark before the JSON is passed over, and what comes out is a line.
+    let marked = ["\u{feff}".as_bytes(), &json].concat();
+    let done = sanitize(&["--signal", "traces", "--format", "json"], &marked);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert!(done.stdout.ends_with(b"}\n") && serde_json::from_slice::<serde_json::Value>(&done.stdout).is_ok());
+
     // The ids are in OTLP's JSON form, hexadecimal, and 64-bit numbers are texts.
     let done = sanitize(&["--signal", "traces", "--format", "protobuf", "--output-format", "json"], &protobuf);
     let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();

@@ -2,7 +2,7 @@
 //! they may say is the command line's business; here a file becomes names, values and lines.
 
 use std::fmt;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -30,13 +30,22 @@ pub struct Entry {
 /// A file that cannot be read, is too large, or is not UTF-8; the error names it.
 pub fn read_text(path: &Path, max_bytes: u64) -> Result<String, Invalid> {
     let invalid = |text: String| Invalid::new(path.display(), text);
-    let file = std::fs::File::open(path).map_err(|error| invalid(format!("cannot be opened: {}", error.kind())))?;
+    let file = std::fs::File::open(path).map_err(|error| {
+        invalid(match error.kind() {
+            ErrorKind::NotFound => "cannot be opened: there is no such file; check the path".to_owned(),
+            ErrorKind::PermissionDenied => "cannot be opened: this user may not read it; change its mode or its owner".to_owned(),
+            kind => format!("cannot be opened: {kind}"),
+        })
+    })?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(invalid("is a folder; name a file".to_owned()));
+    }
     let mut bytes = Vec::new();
     file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(|error| invalid(format!("cannot be read: {}", error.kind())))?;
     if bytes.len() as u64 > max_bytes {
-        return Err(invalid(format!("is larger than {max_bytes} bytes")));
+        return Err(invalid(format!("is larger than {max_bytes} bytes; is it the right file?")));
     }
-    String::from_utf8(bytes).map_err(|_| invalid("is not UTF-8 text".to_owned()))
+    String::from_utf8(bytes).map_err(|_| invalid("is not UTF-8 text; save it as such".to_owned()))
 }
 
 /// The options of a configuration file, in its order.
@@ -49,7 +58,10 @@ pub fn read(path: &Path) -> Result<Vec<Entry>, Invalid> {
 
 /// The options in a text; `name` is the file's.
 pub fn parse(text: &str, name: &str) -> Result<Vec<Entry>, Invalid> {
-    let options: Options = serde_saphyr::from_str(text).map_err(|error| invalid(name, &error))?;
+    let options: Options = serde_saphyr::from_str(text).map_err(|error| match sanitizer::unclosed_line(text) {
+        Some(line) => Invalid::new(format_args!("{name}:{line}"), sanitizer::UNCLOSED),
+        None => invalid(name, &error),
+    })?;
     Ok(options.0)
 }
 
@@ -192,7 +204,8 @@ mod tests {
             ("store: true\nretention: []\n", "f:2: the option has no value"),
             ("forward:\n  endpoint: hunter2\n", "f:2: the option takes a single value"),
             ("forward: [[hunter2, b]]\n", "f:1: the option takes a single value"),
-            ("store: true\nretention: \"hunter2\n", "f:"),
+            ("store: true\nretention: \"hunter2\n", "f:2: what begins on this line is not closed"),
+            ("store: true\nforward: [hunter2\nretention: 1d\n\n", "f:2: what begins on this line is not closed"),
             ("hunter2\n", "f:1: this is not YAML"),
             ("- hunter2\n", "f:1: this is not YAML"),
             ("a: *hunter2\n", "f:1: this is not YAML"),

@@ -289,7 +289,13 @@ mod tests {
             ("log_level: hunter2", "error, warn, info, debug"),
             ("forward_protocol: hunter2", "http/protobuf"),
             ("store: hunter2", "true, false"),
-            ("otlp_grpc_listen: hunter2", "socket address"),
+            ("otlp_grpc_listen: hunter2", "an IP address and a port"),
+            ("otlp_grpc_listen: localhost:4317", "names such as localhost"),
+            ("max_store_mib: -1", "between 1 and 16777216"),
+            ("max_store_mib: 99999999999", "between 1 and 16777216"),
+            ("retention: 0d", "above 0"),
+            ("retention: 99999d", "36500d at most"),
+            ("forward_headers: [a=b", "not closed"),
         ] {
             std::fs::write(&path, format!("# one\n{line}\n")).unwrap();
             let error = resolve(arguments(&["serve", "--config", path.to_str().unwrap(), "--retention", "2d"]))

@@ -122,9 +122,21 @@ pub fn url(text: &str) -> Result<reqwest::Url, String> {
     Ok(url)
 }
 
+/// Where a URL leads, without what it may hold besides: a name and a password, a path, a query.
+pub fn origin(url: &reqwest::Url) -> String {
+    let port = url.port_or_known_default().map_or(String::new(), |port| format!(":{port}"));
+    format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
 impl Setting {
-    /// The value as it may be shown: of headers, which refer to secrets, the names alone.
+    /// The value as it may be shown: of headers, which refer to secrets, the names alone; of a URL, whose path can be one, where it leads.
     pub fn shown(&self) -> Option<String> {
+        if ["forward_endpoint", "metrics_otlp_endpoint"].contains(&self.key.as_str()) {
+            return self
+                .values
+                .first()
+                .map(|url| reqwest::Url::parse(url).map_or_else(|_| contract::DASH.to_owned(), |url| origin(&url)));
+        }
         if self.key == "forward_headers" {
             return (!self.values.is_empty()).then(|| headers::names(&self.values).join(", "));
         }

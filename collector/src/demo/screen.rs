@@ -109,16 +109,25 @@ fn below(others: &[Row], metrics: &Metrics, addresses: &Addresses, colours: bool
     }
     text.push_str(&format!("\n{}\n", stripped(metrics, colours)));
     let Addresses { tempo, metrics, otlp_grpc, otlp_http } = addresses;
+    let program = program();
     text.push_str(&format!(
-        "\n{}\n  cargo run --release -- requests --url http://{tempo} --status failed,rejected\n  \
-         cargo run --release -- requests --url http://{tempo} --id {}\n  \
-         Grafana: Tempo data source http://{tempo}, dashboard dashboards/grafana/request-logs.json\n  \
+        "\n{}\n  {program} requests --url http://{tempo} --status failed,rejected\n  \
+         {program} requests --url http://{tempo} --id {}\n  \
+         Grafana: Tempo data source http://{tempo}; five dashboards in dashboards/grafana, first request-logs.json; alerts in dashboards/rules\n  \
          Prometheus: scrape http://{metrics}/metrics; your own spans: OTLP {otlp_grpc} (gRPC), http://{otlp_http}\n  \
          Ctrl-C ends the demo and deletes its data\n",
         bold("What to do next, in another terminal", colours),
         others.first().map_or("<row id>", Row::short_id),
     ));
     text
+}
+
+/// How this program is started: by its own name, or, for whoever builds it, by cargo, which says so in a variable.
+fn program() -> String {
+    if std::env::var_os("CARGO").is_some() {
+        return "cargo run --release --".to_owned();
+    }
+    std::env::args_os().next().map_or_else(|| "pooler-otel".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// One line that says how much was stripped, and where it was; the broken client puts prompts, model output, keys, e-mail and IP addresses there.

@@ -4,7 +4,7 @@ use contract::{Protocol, Refusal, Signal};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
-use sanitizer::{Report, Stripped};
+use sanitizer::{Report, Stripped, is_operators_doing};
 
 /// Longest text that a sender is told, in bytes: it lands in logs.
 const MAX_TEXT_BYTES: usize = 512;
@@ -40,7 +40,9 @@ pub fn accepted(signal: Signal, protocol: Protocol, report: &Report, with_stripp
 fn text(report: &Report, with_stripped: bool) -> String {
     let dropped = report.dropped_records.iter().map(|(reason, records)| format!("{records} dropped: {reason}"));
     let stripped = if with_stripped { report.stripped_by_rule() } else { Vec::new() };
-    let stripped = stripped.into_iter().map(|Stripped { place, reason, rule, fields }| {
+    // What the policy takes out or hides, the sender may well send.
+    let faults = stripped.into_iter().filter(|stripped| !is_operators_doing(stripped.reason));
+    let stripped = faults.map(|Stripped { place, reason, rule, fields }| {
         let rule = rule.map_or_else(String::new, |rule| format!(" {rule}"));
         format!("{fields} stripped: {place} {reason}{rule}")
     });
@@ -73,7 +75,8 @@ pub const fn refusal_text(refusal: Refusal) -> &'static str {
              OpenTelemetry SDK does it; send smaller batches"
         }
         Refusal::Malformed => "the message is not a valid OTLP export request",
-        Refusal::Unsupported => "send application/x-protobuf or application/json, plain or with content-encoding gzip",
+        Refusal::Unsupported => "send application/x-protobuf, application/json or application/grpc, plain or with gzip",
+        Refusal::Slow => "the message took too long to arrive; try again, or send smaller batches",
         Refusal::Overloaded => "too much is in flight; try again",
         Refusal::Unavailable => "the store cannot take the message now; try again",
     }
@@ -117,6 +120,9 @@ mod tests {
 
         report.dropped_records.insert(DropReason::InvalidId, 1);
         assert_eq!(text(&report, false), "1 dropped: invalid_id");
+        assert_eq!(text(&report, true), "1 dropped: invalid_id, 3 stripped: span_attribute unknown_key");
+        let by_policy = [StripReason::Policy, StripReason::Hidden].map(|reason| ((Place::SpanAttribute, reason), 7));
+        report.stripped_fields.extend(by_policy);
         assert_eq!(text(&report, true), "1 dropped: invalid_id, 3 stripped: span_attribute unknown_key");
         let every = Place::ALL.iter().flat_map(|place| StripReason::ALL.iter().map(|reason| ((*place, *reason), u64::MAX)));
         report.stripped_fields.extend(every);

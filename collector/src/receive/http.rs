@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Router, routing::post};
 use contract::{Protocol, Refusal, Signal};
 use http::{HeaderMap, StatusCode, header};
 
-use super::body::{self, Encoding};
+use super::body::Encoding;
 use super::notices::Sender;
 use super::{MAX_MESSAGE_BYTES, RETRY_AFTER, answer, http_path};
 use crate::serve::pipeline::Pipeline;
@@ -37,11 +36,13 @@ async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Re
     // A message of an unknown type has arrived all the same, and is counted as the default one.
     pipeline.metrics().received(protocol.unwrap_or(Protocol::HttpProtobuf));
     let message = match (protocol, encoding(&head.headers)) {
-        (Some(protocol), Some(encoding)) => read(&pipeline, body, encoding).await.map(|message| (protocol, message)),
+        (Some(protocol), Some(encoding)) => {
+            pipeline.room().read(body, MAX_MESSAGE_BYTES).await.map(|message| (protocol, encoding, message))
+        }
         _ => Err(Refusal::Unsupported),
     };
     match message {
-        Ok((protocol, message)) => match pipeline.accept(signal, protocol, message).await {
+        Ok((protocol, encoding, message)) => match pipeline.accept(signal, protocol, encoding, message).await {
             Ok(report) => {
                 let with_stripped = pipeline.may_tell_stripped(&report, sender);
                 reply(protocol, StatusCode::OK, answer::accepted(signal, protocol, &report, with_stripped))
@@ -61,16 +62,6 @@ async fn unsupported(State(pipeline): State<Arc<Pipeline>>, request: Request) ->
     pipeline.metrics().refused(Refusal::Unsupported);
     let status = Status { code: 12, message: "this server takes POST /v1/traces, /v1/logs and /v1/metrics".to_owned() };
     reply(protocol, StatusCode::NOT_FOUND, answer::encode(protocol, &status))
-}
-
-async fn read(pipeline: &Pipeline, body: Body, encoding: Encoding) -> Result<bytes::Bytes, Refusal> {
-    let _turn = pipeline.turn_to_receive().await;
-    let body = body::read(body).await?;
-    if encoding == Encoding::Identity {
-        return Ok(body);
-    }
-    // Inflating up to the limit takes long enough to starve other requests on this thread.
-    tokio::task::spawn_blocking(move || body::decompress(body, encoding)).await.unwrap_or(Err(Refusal::Malformed))
 }
 
 fn protocol(headers: &HeaderMap) -> Option<Protocol> {
@@ -106,7 +97,7 @@ fn refuse(protocol: Protocol, refusal: Refusal) -> Response {
         Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, 8),
         Refusal::Malformed => (StatusCode::BAD_REQUEST, 3),
         Refusal::Unsupported => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 12),
-        Refusal::Overloaded | Refusal::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, 14),
+        Refusal::Slow | Refusal::Overloaded | Refusal::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, 14),
     };
     let status = Status { code: grpc, message: answer::refusal_text(refusal).to_owned() };
     let mut response = reply(protocol, http, answer::encode(protocol, &status));

@@ -6,7 +6,6 @@ pub mod body;
 pub mod grpc;
 pub mod http;
 pub mod notices;
-pub mod raw_codec;
 
 use std::time::Duration;
 

@@ -226,7 +226,8 @@ fn csv(rows: &[Row]) -> String {
     let mut text = String::from("time,trace_id,status,id,account,plan,model,transport,route,usage,errors,retries\r\n");
     for row in rows {
         let mut fields = vec![quoted(&format!("{}Z", row.time().replace(' ', "T"))), quoted(&row.trace_id)];
-        fields.extend(COLUMNS.iter().map(|key| quoted(row.text(key))));
+        let text_of = |key: &str| if key == attr::UPSTREAM_PLAN_LABEL { row.plan() } else { row.text(key) };
+        fields.extend(COLUMNS.iter().map(|key| quoted(text_of(key))));
         fields.push(row.retries().to_string());
         text.push_str(&fields.join(","));
         text.push_str("\r\n");
@@ -247,6 +248,7 @@ mod tests {
                 text(attr::REQUEST_STATUS, "failed"),
                 text(attr::TEXT_ACCOUNT, account),
                 text(attr::TEXT_ERRORS, "a \"b\", c"),
+                text(attr::UPSTREAM_PLAN_LABEL, contract::ABSENT),
             ]
             .into(),
         }
@@ -273,6 +275,7 @@ mod tests {
     fn csv_is_quoted() {
         let text = csv(&[row("Aurora")]);
         assert!(text.ends_with("\"a \"\"b\"\", c\",0\r\n"), "{text}");
+        assert!(text.contains(",\"–\",") && !text.contains("none"), "{text}");
         assert!(text.contains("\"2026-08-21T09:00:37Z\""), "{text}");
         assert_eq!(text.matches("\r\n").count(), 2);
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::print::Row;
+use crate::config::serve::origin;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,10 +41,8 @@ impl Client {
     /// # Errors
     /// A text that is no http URL.
     pub fn new(url: &str, tenant: Option<&str>) -> anyhow::Result<Self> {
-        let base = reqwest::Url::parse(url).context("--url is not a URL; give one such as http://127.0.0.1:3200")?;
-        if !["http", "https"].contains(&base.scheme()) || !base.has_host() {
-            bail!("--url must start with http:// or https:// and name a host");
-        }
+        let base = reqwest::Url::parse(url).ok().filter(|base| ["http", "https"].contains(&base.scheme()) && base.has_host());
+        let base = base.context("--url is not the URL of a Tempo API; give one such as http://127.0.0.1:3200")?;
         // A redirect could lead the tenant's name somewhere else.
         let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Self { http: client, base, tenant: tenant.map(str::to_owned) })
@@ -67,7 +66,7 @@ impl Client {
             request = request.header("X-Scope-OrgID", tenant);
         }
         let mut response = request.send().await.map_err(|error| {
-            let place = place(&self.base);
+            let place = origin(&self.base);
             if error.is_timeout() {
                 return anyhow::anyhow!("no answer from {place} within {} s; try a narrower --from and --to", TIMEOUT.as_secs());
             }
@@ -84,7 +83,7 @@ impl Client {
             }
         }
         if !status.is_success() {
-            let place = place(&self.base);
+            let place = origin(&self.base);
             if status == reqwest::StatusCode::NOT_FOUND {
                 bail!("{place} answers, but is no Tempo API; change it with --url");
             }
@@ -97,12 +96,6 @@ impl Client {
         rows.truncate(query.limit as usize);
         Ok(rows)
     }
-}
-
-/// Where a URL leads, without what it may hold besides: a name and a password, a path, a query.
-fn place(url: &reqwest::Url) -> String {
-    let port = url.port_or_known_default().map_or(String::new(), |port| format!(":{port}"));
-    format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
 #[derive(Deserialize)]

@@ -22,7 +22,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use super::metrics::Metrics;
-use crate::receive::raw_codec::RawCodec;
+use super::raw_codec::RawCodec;
 use crate::receive::{grpc_path, http_path};
 use crate::stop::stopped;
 

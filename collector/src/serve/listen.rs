@@ -2,7 +2,8 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use axum::{Extension, Router};
@@ -11,9 +12,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::service::Routes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::Role;
 use crate::receive::notices::Sender;
@@ -27,8 +26,10 @@ const MAX_HEADER_BYTES: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 200;
 /// How often an idle gRPC connection is asked whether it is still there, and how long it may take to answer.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// How long one OTLP/gRPC call may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections of one listener. Each takes some tens of KiB.
+const MAX_CONNECTIONS: usize = 1024;
+/// How often it is said that there are so many.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 /// What every HTTP/2 connection begins with, RFC 9113, section 3.4.
 const HTTP2_GREETING: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Pause between two looks at a greeting of which only a piece has come.
@@ -50,47 +51,110 @@ pub async fn bind(role: Role, address: SocketAddr) -> anyhow::Result<TcpListener
     })
 }
 
-/// Serves OTLP/gRPC until `stop`.
-pub async fn grpc(listener: TcpListener, routes: Routes, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let incoming = greeted(listener, stop.clone());
-    tonic::transport::Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .timeout(CALL_TIMEOUT)
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, async move {
-            stopped(&mut stop).await;
-        })
-        .await?;
+/// Lets this process have as many connections and files open as it is allowed to. It commonly starts with a limit of 1024, for the sake of programs
+/// that could not deal with more, and may raise it.
+pub fn raise_open_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        // Where it cannot be raised, connections beyond it wait until others end.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
+}
+
+/// What a listener's clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2 without TLS, as gRPC does.
+    Http2,
+}
+
+/// Serves a router until `stop`. Unlike the default servers, it bounds how many connections there are, and how long and how large a request's head
+/// may be.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    version: Version,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let mut connections = Connections::new(listener);
+    let graceful = GracefulShutdown::new();
+    loop {
+        let (stream, address, place) = tokio::select! {
+            accepted = connections.next() => accepted,
+            () = stopped(&mut stop) => break,
+        };
+        let service = TowerToHyperService::new(router.clone().layer(Extension(Sender(address.ip()))));
+        let (watcher, mut stop) = (graceful.watcher(), stop.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            if version == Version::Http2 {
+                let greeted = tokio::select! {
+                    greeted = tokio::time::timeout(HEADER_TIMEOUT, has_greeting(&stream)) => greeted.unwrap_or(false),
+                    () = stopped(&mut stop) => false,
+                };
+                if !greeted {
+                    return;
+                }
+            }
+            // Answers are small, and whole.
+            let _ = stream.set_nodelay(true);
+            let builder = builder(version);
+            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            // A connection that fails is the client's business; its error could repeat what it sent, so nothing is logged.
+            drop(watcher.watch(connection).await);
+        });
+    }
+    graceful.shutdown().await;
     Ok(())
 }
 
-/// Connections that have sent the whole greeting of HTTP/2. The server itself would wait for it without end, and hold a file descriptor for
-/// everyone who never sends it.
-fn greeted(listener: TcpListener, mut stop: watch::Receiver<bool>) -> ReceiverStream<std::io::Result<TcpStream>> {
-    let (sender, connections) = mpsc::channel(1);
-    tokio::spawn(async move {
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = stopped(&mut stop) => return,
-            };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let sender = sender.clone();
-            tokio::spawn(async move {
-                if let Ok(true) = tokio::time::timeout(HEADER_TIMEOUT, has_greeting(&stream)).await {
-                    // Who does not take it any more is ending.
-                    drop(stream.set_nodelay(true));
-                    drop(sender.send(Ok(stream)).await);
-                }
-            });
+fn builder(version: Version) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE);
+    match version {
+        Version::Http1 => builder.http1_only(),
+        Version::Http2 => builder.http2_only(),
+    }
+}
+
+/// The connections of a listener, each with a place among the [`MAX_CONNECTIONS`]. Where there is none left, further ones wait in the system's queue.
+struct Connections {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    /// When it was last said that there is no place left.
+    said: Option<Instant>,
+}
+
+impl Connections {
+    fn new(listener: TcpListener) -> Self {
+        Self { listener, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)), said: None }
+    }
+
+    async fn next(&mut self) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+        if self.places.available_permits() == 0 && self.said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+            self.said = Some(Instant::now());
+            let address = self.listener.local_addr().ok();
+            tracing::warn!(?address, "{MAX_CONNECTIONS} connections are open; further ones wait until one of them ends");
         }
-    });
-    ReceiverStream::new(connections)
+        // A closed semaphore, which there is none of, would let everyone in.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, address)) => return (stream, address, place),
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
 }
 
 /// Waits for the 24 bytes with which every HTTP/2 connection begins, and leaves them where they are.
@@ -105,34 +169,30 @@ async fn has_greeting(stream: &TcpStream) -> bool {
     }
 }
 
-/// Serves a router over HTTP/1 until `stop`. Unlike `axum::serve`, it bounds how long and how large a request's head may be.
-pub async fn http(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let graceful = GracefulShutdown::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopped(&mut stop) => break,
-        };
-        let Ok((stream, address)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
-        let service = TowerToHyperService::new(router.clone().layer(Extension(Sender(address.ip()))));
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        // A connection that fails is the client's business; its error could repeat what it sent, so nothing is logged.
-        tokio::spawn(async move { drop(connection.await) });
-    }
-    graceful.shutdown().await;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt as _;
+
+    /// Guarantees: where every place is taken, a connection waits, and gets in when another one ends.
+    #[tokio::test]
+    async fn connections_are_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut connections = Connections { places: Arc::new(Semaphore::new(1)), ..Connections::new(listener) };
+        let _clients = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        let (_stream, _, place) = connections.next().await;
+        let next = connections.next();
+        tokio::pin!(next);
+        tokio::select! {
+            biased;
+            _ = &mut next => panic!("there is no place left"),
+            () = std::future::ready(()) => {}
+        }
+        drop(place);
+        let (_stream, _, place) = next.await;
+        assert!(place.is_some());
+    }
 
     /// Guarantees: a connection is handed on once it has sent the greeting, in however many pieces, and not if it sends anything else.
     #[tokio::test]

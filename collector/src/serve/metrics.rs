@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use sanitizer::{Report, Sanitized};
+use sanitizer::{Report, Sanitized, is_operators_doing};
 
 use super::request_metrics::RequestMetrics;
 
@@ -189,7 +189,7 @@ impl Metrics {
             let labels = labels(&table::POOLER_OTEL_STRIPPED_FIELDS_TOTAL, [place.as_str(), reason.as_str()]);
             self.stripped_fields.get_or_create(&labels).inc_by(*fields);
         }
-        for ((_, reason, rule), fields) in &report.broken_rules {
+        for ((_, reason, rule), fields) in report.broken_rules.iter().filter(|((_, reason, _), _)| !is_operators_doing(*reason)) {
             // The keys of one policy are few; those of one policy after the other need not be.
             let values = [self.rules.cap("rule", rule), reason.as_str()];
             let labels = labels(&table::POOLER_OTEL_BROKEN_RULES_TOTAL, values);

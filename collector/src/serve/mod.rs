@@ -7,6 +7,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod policy;
 pub mod push;
+pub mod raw_codec;
 pub mod request_metrics;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
 use self::forward::{Forward, ForwardConfig};
+use self::listen::Version;
 use self::metrics::Metrics;
 use self::pipeline::Pipeline;
 use self::policy::{InForce, PolicyFile};
@@ -128,6 +130,9 @@ impl Server {
     /// # Errors
     /// An address that cannot be bound, with the flag that changes it; a data folder or store that cannot be opened; a bad forward endpoint.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        if let Some(file) = &config.policy {
+            file.log_warnings();
+        }
         // Before anyone can connect: it takes a moment to prepare.
         let in_force = Arc::new(InForce::new(config.policy.as_ref().map_or_else(Policy::contract, PolicyFile::policy)));
         let mut listeners = Vec::new();
@@ -187,24 +192,15 @@ impl Server {
     pub async fn run(self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         let mut tasks = tokio::task::JoinSet::new();
         for (role, listener) in self.listeners {
-            let stop = stop.clone();
-            match role {
-                Role::OtlpGrpc => {
-                    tasks.spawn(listen::grpc(listener, receive::grpc::routes(Arc::clone(&self.pipeline)), stop));
-                }
-                Role::OtlpHttp => {
-                    tasks.spawn(listen::http(listener, receive::http::router(Arc::clone(&self.pipeline)), stop));
-                }
-                Role::Tempo => {
-                    if let Some(store) = &self.store {
-                        tasks.spawn(listen::http(listener, tempo_api::router(store.reader()), stop));
-                    }
-                }
-                Role::Metrics => {
-                    let router = admin::router(Arc::clone(&self.pipeline));
-                    tasks.spawn(listen::http(listener, router, stop));
-                }
-            }
+            let router = match (role, &self.store) {
+                (Role::OtlpGrpc, _) => receive::grpc::router(Arc::clone(&self.pipeline)),
+                (Role::OtlpHttp, _) => receive::http::router(Arc::clone(&self.pipeline)),
+                (Role::Tempo, Some(store)) => tempo_api::router(store.reader()),
+                (Role::Tempo, None) => continue,
+                (Role::Metrics, _) => admin::router(Arc::clone(&self.pipeline)),
+            };
+            let version = if role == Role::OtlpGrpc { Version::Http2 } else { Version::Http1 };
+            tasks.spawn(listen::serve(listener, router, version, stop.clone()));
         }
         let policy = match self.policy {
             Some(policy) => tokio::spawn(policy.run(self.hang_up, stop.clone())),

@@ -15,14 +15,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::forward::Forward;
 use super::metrics::Metrics;
 use super::policy::InForce;
+use crate::receive::body::{self, Encoding, Received, Room};
 use crate::receive::notices::{Notices, Sender};
 
 /// Bytes of messages that are worked on at the same time, encoded and decoded. A sender beyond that is asked to try again.
 const IN_FLIGHT_BYTES: usize = 256 * 1024 * 1024;
 /// What one permit stands for, in bytes: permits are counted in 32 bits.
 const PERMIT_BYTES: usize = 1024;
-/// Messages that are read and inflated at the same time, each up to the message limit; further senders wait their turn.
-const MAX_RECEIVING: usize = 16;
+/// Messages that are inflated, and wait to be admitted, at the same time, each up to the message limit; further ones wait their turn. No sender
+/// can hold a turn: by then their message is here.
+const MAX_INFLATING: usize = 4;
 /// Messages from this size on are worked on on a thread of their own, so that they do not hold up others.
 const LARGE_BYTES: usize = 64 * 1024;
 
@@ -33,7 +35,8 @@ pub struct Pipeline {
     forward: Option<Forward>,
     metrics: Arc<Metrics>,
     in_flight: Semaphore,
-    receiving: Semaphore,
+    room: Room,
+    inflating: Semaphore,
     notices: Notices,
     /// Whether the store took the last message that was offered to it.
     store_works: AtomicBool,
@@ -48,7 +51,8 @@ impl Pipeline {
             forward,
             metrics,
             in_flight: Semaphore::new(IN_FLIGHT_BYTES / PERMIT_BYTES),
-            receiving: Semaphore::new(MAX_RECEIVING),
+            room: Room::default(),
+            inflating: Semaphore::new(MAX_INFLATING),
             notices: Notices::default(),
             store_works: AtomicBool::new(true),
         }
@@ -59,15 +63,14 @@ impl Pipeline {
         &self.metrics
     }
 
-    /// Waits until a message may be read and inflated. The turn ends when what this returns is dropped. A closed semaphore, which there is none
-    /// of, would let everyone in.
-    pub async fn turn_to_receive(&self) -> Option<SemaphorePermit<'_>> {
-        self.receiving.acquire().await.ok()
+    /// The room in which bodies are read.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Whether a sender is to be told what was stripped from its message.
     pub fn may_tell_stripped(&self, report: &Report, sender: Option<Sender>) -> bool {
-        report.stripped_total() > 0 && self.notices.may_tell(sender, Instant::now())
+        report.faults_total() > 0 && self.notices.may_tell(sender, Instant::now())
     }
 
     /// How many records wait in each branch now.
@@ -100,16 +103,22 @@ impl Pipeline {
     ///
     /// # Errors
     /// Why it was refused as a whole; it is counted already.
-    pub async fn accept(&self, signal: Signal, protocol: Protocol, message: Bytes) -> Result<Report, Refusal> {
-        let result = self.take(signal, protocol, message).await;
+    pub async fn accept(
+        &self,
+        signal: Signal,
+        protocol: Protocol,
+        encoding: Encoding,
+        body: Received<'_>,
+    ) -> Result<Report, Refusal> {
+        let result = self.take(signal, protocol, encoding, body).await;
         if let Err(refusal) = result {
             self.metrics.refused(refusal);
         }
         result
     }
 
-    async fn take(&self, signal: Signal, protocol: Protocol, message: Bytes) -> Result<Report, Refusal> {
-        let _permit = self.admit(signal, protocol, &message).await?;
+    async fn take(&self, signal: Signal, protocol: Protocol, encoding: Encoding, body: Received<'_>) -> Result<Report, Refusal> {
+        let (message, _permit) = self.admit(signal, protocol, encoding, body).await?;
         let report = match signal {
             Signal::Traces => self.take_traces(&self.sanitize(protocol, message).await?).await?,
             Signal::Logs => self.pass_on(&self.sanitize::<ExportLogsServiceRequest>(protocol, message).await?),
@@ -119,9 +128,26 @@ impl Pipeline {
         Ok(report)
     }
 
-    /// Makes room for a message: its own bytes, and about what it takes if it is decoded. One that takes more than there is room for is let in
-    /// alone.
-    async fn admit(&self, signal: Signal, protocol: Protocol, message: &Bytes) -> Result<SemaphorePermit<'_>, Refusal> {
+    /// The message in a body, once there is room for it: for its own bytes, and about what it takes when it is decoded. One that takes more than there
+    /// is room for is let in alone. Until then what it takes is the body's room, and, inflated, a turn.
+    async fn admit(
+        &self,
+        signal: Signal,
+        protocol: Protocol,
+        encoding: Encoding,
+        body: Received<'_>,
+    ) -> Result<(Bytes, SemaphorePermit<'_>), Refusal> {
+        let (packed, _held) = body.into_parts();
+        let (message, _turn) = match encoding {
+            Encoding::Identity => (packed, None),
+            Encoding::Gzip => {
+                // A closed semaphore, which there is none of, would let everyone in.
+                let turn = self.inflating.acquire().await.ok();
+                // Inflating up to the limit takes long enough to starve other requests on this thread.
+                let inflated = tokio::task::spawn_blocking(move || body::inflate(&packed)).await;
+                (inflated.unwrap_or(Err(Refusal::Malformed))?, turn)
+            }
+        };
         let bytes = message.clone();
         let decoded = off_thread(message.len(), move || match protocol {
             Protocol::HttpJson => sanitizer::decoded_json_bytes(signal, &bytes),
@@ -129,7 +155,8 @@ impl Pipeline {
         });
         let permits = ((message.len() + decoded.await?) / PERMIT_BYTES + 1).min(IN_FLIGHT_BYTES / PERMIT_BYTES);
         let permits = u32::try_from(permits).map_err(|_| Refusal::TooLarge)?;
-        self.in_flight.try_acquire_many(permits).map_err(|_| Refusal::Overloaded)
+        let permit = self.in_flight.try_acquire_many(permits).map_err(|_| Refusal::Overloaded)?;
+        Ok((message, permit))
     }
 
     /// By the policy that is in force now, the whole message.

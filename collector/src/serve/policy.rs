@@ -45,6 +45,18 @@ impl PolicyFile {
         Ok(Self { path: path.to_owned(), text, policy: Arc::new(policy) })
     }
 
+    /// What is valid in it, and yet is hardly meant, each with its line.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.policy.warnings().iter().map(|warning| format!("{}:{}: {}", self.path.display(), warning.line, warning.text))
+    }
+
+    /// Says them in the log.
+    pub fn log_warnings(&self) {
+        for warning in self.warnings() {
+            tracing::warn!("{warning}");
+        }
+    }
+
     /// The policy.
     pub fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy)
@@ -126,7 +138,9 @@ impl Watch {
     fn judge(&mut self, text: Result<String, Invalid>) {
         self.seen = text.as_ref().ok().cloned();
         match text.and_then(|text| PolicyFile::parse(&self.path, text)) {
-            Ok(PolicyFile { policy, .. }) => {
+            Ok(file) => {
+                file.log_warnings();
+                let policy = file.policy;
                 let version = policy.version().to_owned();
                 // Said when it is so: who reads the metric may send by it.
                 self.in_force.replace(policy);

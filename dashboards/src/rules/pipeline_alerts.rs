@@ -168,7 +168,7 @@ fn policy_stale() -> Alert {
         threshold,
         format!("{} > {}", metrics::POOLER_OTEL_POLICY_STALE.name, threshold.limit),
         "The collector {{ $labels.instance }} works with an old policy.",
-        "The policy file of {{ $labels.instance }} is invalid; the policy that was valid before stays in force.",
+        "The policy file of {{ $labels.instance }} is invalid, cannot be read or is gone; the policy that was valid before stays in force.",
     )
 }
 

@@ -49,6 +49,18 @@ impl PolicyError {
     }
 }
 
+/// What is valid in a policy file, and yet is hardly meant: where, and what to change. Never says what stands there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyWarning {
+    /// The line, from 1.
+    pub line: u64,
+    /// What to change.
+    pub text: &'static str,
+}
+
+/// A text of every kind of character that a text under an operator's own key may have, such as a question becomes whose spaces went.
+const PROSE: &str = "tell:me/a.joke_about-Zurich:2026";
+
 type Result<T> = std::result::Result<T, PolicyError>;
 
 impl Policy {
@@ -70,11 +82,11 @@ impl Policy {
     /// The first thing that is wrong with the file, with its line. Limits: 64 KiB, [`MAX_ADDED_ATTRIBUTES`], 1000 values in a list, 64 names of
     /// spans, patterns of 256 bytes.
     pub fn from_yaml(text: &str) -> Result<Self> {
-        let mut rules: Vec<KeyRule> = contract_rules().collect();
+        let (mut rules, mut warnings): (Vec<KeyRule>, _) = (contract_rules().collect(), Vec::new());
         let (mut hide, mut internal_span_names) = (Hide::default(), BTreeSet::new());
         for Entry { key, line, value } in entries(&yaml::read(text)?)? {
             match key.as_str() {
-                "attributes" => added(value, &mut rules)?,
+                "attributes" => warnings = added(value, &mut rules)?,
                 "tighten" => tighten(value, &mut rules)?,
                 "hide" => hide = self::hide(value)?,
                 "internal_span_names" => internal_span_names = span_names(value)?,
@@ -84,12 +96,12 @@ impl Policy {
                 }
             }
         }
-        Ok(Self::new(rules, hide, internal_span_names))
+        Ok(Self { warnings, ..Self::new(rules, hide, internal_span_names) })
     }
 }
 
-fn added(section: &Node, rules: &mut Vec<KeyRule>) -> Result<()> {
-    let added = entries(section)?;
+fn added(section: &Node, rules: &mut Vec<KeyRule>) -> Result<Vec<PolicyWarning>> {
+    let (added, mut warnings) = (entries(section)?, Vec::new());
     if let Some(one_too_many) = added.get(MAX_ADDED_ATTRIBUTES) {
         return Err(PolicyError::new(one_too_many.line, format!("more than {MAX_ADDED_ATTRIBUTES} attributes; add fewer")));
     }
@@ -100,10 +112,16 @@ fn added(section: &Node, rules: &mut Vec<KeyRule>) -> Result<()> {
         let options = Options::read(value, *line, &["places", "type", "members", "pattern", "max_chars", "min", "max"])?;
         let places = places(options.node("places"), *line)?;
         let demand = options.added_demand()?;
+        if demand.check(check::Value::Text(PROSE)).is_ok()
+            && let Some(pattern) = options.entry("pattern")
+        {
+            let text = "this pattern admits nearly any text without spaces; write a narrower one, or `members`";
+            warnings.push(PolicyWarning { line: pattern.line, text });
+        }
         let origin = Origin::Added(places, demand);
         rules.push(KeyRule { key: key.as_str().into(), origin, fallback: Fallback::Drop, hide: None });
     }
-    Ok(())
+    Ok(warnings)
 }
 
 fn places(node: Option<&Node>, line: u64) -> Result<BTreeSet<AddedPlace>> {
@@ -169,9 +187,11 @@ fn hide(section: &Node) -> Result<Hide> {
             _ => return Err(PolicyError::new(*line, "unknown option; there are `pools` and `accounts`")),
         };
         for (text, line) in texts(value)? {
-            if contract::attribute(rule).is_none_or(|rule| by_rule(rule, check::Value::Text(text)).is_err())
-                || text == contract::ABSENT
-            {
+            if text == contract::ABSENT {
+                let problem = "`none` stands where there is none, so that there is nothing to hide; remove it";
+                return Err(PolicyError::new(line, problem));
+            }
+            if contract::attribute(rule).is_none_or(|rule| by_rule(rule, check::Value::Text(text)).is_err()) {
                 return Err(PolicyError::new(line, problem));
             }
             if !set.insert(text.to_owned()) {

@@ -9,6 +9,9 @@ struct Family {
     prefixes: &'static [&'static str],
     /// What a part between dots or underscores is.
     words: &'static [&'static str],
+    /// What a part between dots contains, with or without underscores. Only what is in no harmless word: `text` is in `context`, `content` in
+    /// `contention`, `login` in `catalog_index`.
+    stems: &'static [&'static str],
     why: &'static str,
 }
 
@@ -16,6 +19,7 @@ const FAMILIES: &[Family] = &[
     Family {
         prefixes: &["codex_pooler.", "pooler_otel.", "otel.", "telemetry.", "service."],
         words: &[],
+        stems: &[],
         why: "this namespace belongs to the contract or to opentelemetry itself; choose another",
     },
     Family {
@@ -63,6 +67,7 @@ const FAMILIES: &[Family] = &[
             "reasoning",
             "thinking",
         ],
+        stems: &["prompt", "completion", "message", "instruction", "conversation", "transcript", "reasoning", "thinking"],
         why: "such attributes hold what users and models say; what may be known of a model call, the contract says",
     },
     Family {
@@ -100,21 +105,62 @@ const FAMILIES: &[Family] = &[
             "file",
             "filename",
         ],
+        stems: &[
+            "payload",
+            "header",
+            "argument",
+            "filename",
+            "requestbody",
+            "responsebody",
+            "userinput",
+            "usertext",
+            "inputtext",
+            "outputtext",
+            "rawtext",
+            "fulltext",
+            "modeloutput",
+            "userdata",
+        ],
         why: "such attributes hold content of requests and responses, which never leaves the pooler",
     },
     Family {
         prefixes: &["url.", "http.url", "http.target", "http.host", "http.path", "http.query"],
         words: &["url", "uri", "referer", "referrer", "query", "path"],
+        stems: &[
+            "requesturl",
+            "requesturi",
+            "baseurl",
+            "fullurl",
+            "callbackurl",
+            "querystring",
+            "filepath",
+            "referer",
+            "referrer",
+        ],
         why: "addresses of pages and queries hold ids, names and credentials; the route template is in `http.route`",
     },
     Family {
         prefixes: &["client.", "server.", "source.", "destination.", "net.", "network.", "peer.", "host.", "dns.", "geo."],
         words: &["address", "addresses", "ip", "ips", "mac", "hostname", "email", "mail", "phone"],
+        stems: &[
+            "address",
+            "ipaddr",
+            "remoteaddr",
+            "clientip",
+            "remoteip",
+            "sourceip",
+            "peerip",
+            "hostname",
+            "email",
+            "mailbox",
+            "phonenumber",
+        ],
         why: "such attributes say where somebody is or how to reach them",
     },
     Family {
         prefixes: &["user.", "enduser.", "user_agent.", "session.", "identity.", "person.", "customer."],
         words: &["user", "username", "login", "cookie", "cookies", "uid", "ssn", "iban"],
+        stems: &["username", "userid", "useragent", "sessionid", "cookie"],
         why: "such attributes identify people",
     },
     Family {
@@ -156,6 +202,7 @@ const FAMILIES: &[Family] = &[
             "title",
             "subject",
         ],
+        stems: &["stacktrace", "backtrace", "commandline", "cmdline"],
         why: "such attributes hold free text, such as messages of errors, queries and command lines",
     },
     Family {
@@ -180,6 +227,26 @@ const FAMILIES: &[Family] = &[
             "cert",
             "private",
         ],
+        stems: &[
+            "apikey",
+            "accesskey",
+            "privatekey",
+            "signingkey",
+            "authkey",
+            "apitoken",
+            "accesstoken",
+            "authtoken",
+            "idtoken",
+            "refreshtoken",
+            "sessiontoken",
+            "bearer",
+            "password",
+            "passwd",
+            "passphrase",
+            "secret",
+            "credential",
+            "authorization",
+        ],
         why: "such attributes hold credentials",
     },
 ];
@@ -194,9 +261,11 @@ pub(super) fn refusal(key: &str) -> Option<&'static str> {
     if contract::attribute(key).is_some() {
         return Some("the contract has this attribute already; tighten it under `tighten`");
     }
+    let joined = key.replace('_', "");
     let has = |family: &&Family| {
         family.prefixes.iter().any(|prefix| key.starts_with(prefix) || prefix.strip_suffix('.') == Some(key))
             || key.split(['.', '_']).any(|word| family.words.contains(&word))
+            || joined.split('.').any(|part| family.stems.iter().any(|stem| part.contains(stem)))
     };
     FAMILIES.iter().find(has).map(|family| family.why)
 }
@@ -276,6 +345,27 @@ mod tests {
             "aws.bedrock.guardrail.id",
             "tls.client.certificate",
             "mcp.tool.name",
+            "acme.userprompt",
+            "acme.prompttext",
+            "acme.promptText",
+            "acme.last_user_prompts",
+            "acme.chatmessages",
+            "acme.api_key",
+            "acme.apikey",
+            "acme.apiKey",
+            "acme.useraccesstoken",
+            "acme.db_pass_word",
+            "acme.ipaddr",
+            "acme.ip_addr",
+            "acme.remoteaddr",
+            "acme.owneremail",
+            "acme.e_mail",
+            "acme.mailaddress",
+            "acme.user_id",
+            "acme.userid",
+            "acme.session_id",
+            "acme.httpheaders",
+            "acme.reqpayload",
         ] {
             assert!(refusal(key).is_some(), "{key}");
         }
@@ -304,6 +394,16 @@ mod tests {
             "container.image_tag",
             "team.cost_center",
             "rack.number",
+            "team.context",
+            "lock.contention",
+            "catalog.index",
+            "catalog_index.size",
+            "app_class.name",
+            "max.tokens",
+            "k8s.pod.label_tier",
+            "chip.revision",
+            "skip.count",
+            "postgresql.version",
         ] {
             assert_eq!(refusal(key), None, "{key}");
         }

@@ -86,7 +86,10 @@ fn errors_name_their_line_and_echo_nothing() {
         (3, "unknown option", "# a\n\nzzz: {}\n".to_owned()),
         (1, "keys with values", "zzz\n".to_owned()),
         (1, "64 KiB", format!("#{}", "z".repeat(64 * 1024))),
-        (2, "not YAML", "tighten: {\n  zzz: [".to_owned()),
+        (2, "not closed", "tighten: {\n  zzz: [".to_owned()),
+        (2, "not closed", "hide:\n  pools: [zzz, yyy\n  accounts: [] # ]\ntighten: {}\n".to_owned()),
+        (3, "not closed", "tighten: {}\nhide:\n  pools: [\"zzz, 'x']\n".to_owned()),
+        (2, "not YAML", "hide: {}\ntighten: it's [a-z\n  : }\n".to_owned()),
         (3, "second time", "hide: {}\ntighten: {}\nhide: {}\n".to_owned()),
         (1, "plain document", "hide: &zzz {}\ntighten: *zzz\n".to_owned()),
         (66, "64 attributes", many(65)),
@@ -148,7 +151,7 @@ fn errors_name_their_line_and_echo_nothing() {
         // Hiding, and names.
         (2, "`pools` and `accounts`", "hide:\n  zzz: []\n".to_owned()),
         (2, "no slug", "hide:\n  pools: [\"Zzz\"]\n".to_owned()),
-        (2, "no slug", "hide:\n  pools: [none]\n".to_owned()),
+        (2, "`none` stands", "hide:\n  pools: [none]\n".to_owned()),
         (2, "no id of an account", "hide:\n  accounts: [zzz]\n".to_owned()),
         (3, "second time", "hide:\n  pools: [zzz,\n    zzz]\n".to_owned()),
         (1, "a list is expected", "internal_span_names: zzz\n".to_owned()),
@@ -290,6 +293,59 @@ fn hidden_names_are_nowhere() {
     }
     let (span, _, _) = sanitized(&policy, "correction", &[text(attr::POOL_NAME, "Ledger")], &[]);
     assert_eq!(texts(&span, &keys), [None, Some("hidden"), None, None, None]);
+}
+
+/// Guarantees: what the policy hides or removes counts apart from what a sender did wrong, also in the texts that are composed of it; a value that
+/// is wrong and hidden counts as wrong.
+#[test]
+fn the_operators_doing_is_no_fault() {
+    let hides = policy(&format!("hide:\n  pools: [payroll]\n  accounts: [{ACCOUNT_ID}]\n"));
+    let removes = policy("tighten:\n  codex_pooler.upstream.account.label: remove\n");
+    let given = [
+        text(attr::POOL_SLUG, "payroll"),
+        text(attr::POOL_NAME, "Ledger"),
+        text(attr::POOL_ID, ROW_ID),
+        text(attr::UPSTREAM_ACCOUNT_LABEL, "Aurora"),
+        text(attr::UPSTREAM_ACCOUNT_ID, ACCOUNT_ID),
+        text(attr::TEXT_ACCOUNT, "Aurora · Ledger"),
+    ];
+    for kind in ["request", "correction"] {
+        let of_attributes = |policy| {
+            let (_, _, mut report) = sanitized(policy, kind, &given, &[]);
+            // As a correction the span would have another name.
+            report.stripped_fields.retain(|(place, _), _| *place == Place::SpanAttribute);
+            assert_eq!(report.faults_total(), 0, "{kind}: {report:?}");
+            report.stripped_fields
+        };
+        assert_eq!(of_attributes(&hides), [((Place::SpanAttribute, StripReason::Hidden), 6)].into(), "{kind}");
+        assert_eq!(of_attributes(&removes), [((Place::SpanAttribute, StripReason::Policy), 2)].into(), "{kind}");
+    }
+    let wrong = [text(attr::POOL_SLUG, "payroll"), text(attr::POOL_NAME, "me@example.com")];
+    let (_, _, report) = sanitized(&hides, "request", &wrong, &[]);
+    assert_eq!(report.faults_total(), 1, "{report:?}");
+}
+
+/// Guarantees: a pattern that admits nearly anything is warned of with its line, and one that says something, or whose length does, is not.
+#[test]
+fn a_pattern_that_says_nothing_is_warned_of() {
+    for (pattern, max_chars, is_wide) in [
+        (".*", 128, true),
+        (".+", 128, true),
+        ("[^ ]*", 128, true),
+        ("[!-~]{1,128}", 128, true),
+        ("(?i)[a-z].*", 64, true),
+        ("x|.*", 128, true),
+        (".*", 8, false),
+        ("[a-z0-9]([-a-z0-9]*[a-z0-9])?", 63, false),
+        ("team-.*", 128, false),
+        ("[A-Za-z0-9_.-]+", 128, false),
+    ] {
+        let file = format!(
+            "attributes:\n  deployment.zone:\n    places: [row]\n    type: string\n    pattern: '{pattern}'\n    max_chars: {max_chars}\n"
+        );
+        let lines: Vec<u64> = policy(&file).warnings().iter().map(|warning| warning.line).collect();
+        assert_eq!(lines, if is_wide { vec![5] } else { vec![] }, "{pattern}");
+    }
 }
 
 /// Guarantees: spans without a record kind keep a name that the operator listed; rows do not.

@@ -13,6 +13,9 @@ const MAX_DEPTH: usize = 8;
 /// Most keys and values in a file.
 const MAX_NODES: usize = 20_000;
 
+/// What is wrong at [`unclosed_line`].
+pub const UNCLOSED: &str = "what begins on this line is not closed; look for a missing bracket or quote";
+
 /// A value, and the line on which it starts.
 pub(super) struct Node {
     pub(super) value: Value,
@@ -44,7 +47,10 @@ pub(super) fn read(text: &str) -> Result<Node, PolicyError> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Node { value: Value::Nothing, line: 1 });
     }
-    serde_saphyr::from_str_with_options(text, options()).map_err(|error| problem(&error))
+    serde_saphyr::from_str_with_options(text, options()).map_err(|error| match unclosed_line(text) {
+        Some(line) => PolicyError::new(line, UNCLOSED),
+        None => problem(&error),
+    })
 }
 
 fn options() -> Options {
@@ -65,6 +71,32 @@ fn options() -> Options {
         budget.max_aliases = 0;
     }
     options
+}
+
+/// The line on which a list, a map or a quoted text begins that never ends, if there is one: a parser finds out at the end of the file only, or where
+/// the next thing makes no sense. Only for the line of an error; it knows as much of YAML as that takes.
+#[must_use]
+pub fn unclosed_line(text: &str) -> Option<u64> {
+    let (mut open, mut quote, mut line, mut before) = (Vec::new(), None, 1, '\n');
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        // What stands in the middle of a plain text has no meaning.
+        let begins = before.is_whitespace() || "[{,".contains(before);
+        match (quote, character) {
+            (Some(('"', _)), '\\') => drop(characters.next()),
+            (Some((end, _)), _) if character == end => quote = None,
+            (None, '#') if before.is_whitespace() => {
+                characters = characters.as_str().trim_start_matches(|c| c != '\n').chars();
+            }
+            (None, '"' | '\'') if begins => quote = Some((character, line)),
+            (None, '[' | '{') if begins || !open.is_empty() => open.push(line),
+            (None, ']' | '}') => drop(open.pop()),
+            _ => {}
+        }
+        line += u64::from(character == '\n');
+        before = character;
+    }
+    quote.map(|(_, line)| line).or_else(|| open.pop())
 }
 
 fn problem(error: &Error) -> PolicyError {

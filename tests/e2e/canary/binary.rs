@@ -1,13 +1,14 @@
 //! The canary through the real binary: every way in, every way out, all forbidden values at once.
 
 use contract::{DropReason, Signal};
+use sanitizer::Report;
 use testkit::backend::{Answer, Backend, Script, service};
 use testkit::leaks::Scanner;
 use testkit::send::{self, JSON, PROTOBUF};
 use testkit::serve::Serve;
 
 use super::schema::Schema;
-use super::{canaries, json, legal, normal};
+use super::{Canary, canaries, json, legal, normal, sanitize_json, sanitize_protobuf, walk};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pooler-otel");
 /// Key and value that the protocol does not have, in every object of a JSON message.
@@ -81,6 +82,66 @@ fn nothing_forbidden_gets_through_the_binary() {
         scanner.bytes("an answer", &answers);
         scanner.assert_clean();
     }
+}
+
+/// What becomes of one message: the way to its forbidden value, and what is to be forwarded.
+type Expected = (String, Vec<u8>);
+
+/// What the library makes of these messages, as far as anything is left of them.
+fn expected(signal: Signal, canaries: &[Canary], sanitize: impl Fn(&Canary) -> (Vec<u8>, Report)) -> Vec<Expected> {
+    let of = |canary: &Canary| {
+        let (output, report) = sanitize(canary);
+        (report.accepted_records > 0).then(|| (walk::text(&canary.path), normal(signal, &output)))
+    };
+    canaries.iter().filter_map(of).collect()
+}
+
+/// Guarantees: of messages that each have one forbidden value, in each field of every signal in turn, sent one by one over every protocol, plain and
+/// compressed, the binary forwards what the library makes of that message, in which the test of the library finds nothing; and no
+/// text of them is in any file, any answer, the metrics, or what is printed.
+#[test]
+fn no_single_forbidden_value_gets_through_the_binary() {
+    let schema = Schema::of_otlp();
+    let backend = Backend::http(Script::always(Answer::Accept));
+    let folder = tempfile::tempdir().unwrap();
+    let url = backend.url();
+    let arguments = ["--log-level", "debug", "--forward-protocol", "http/protobuf", "--forward-endpoint", &url];
+    let mut serve = Serve::start(BINARY, folder.path(), &arguments);
+    let mut answers = Vec::new();
+    let mut seen = 0;
+    for signal in Signal::ALL {
+        let canaries = canaries(&schema, *signal);
+        let jsons: Vec<Vec<u8>> = canaries.iter().map(|canary| json(*signal, &canary.protobuf, None)).collect();
+        let from_protobuf = expected(*signal, &canaries, |canary| sanitize_protobuf(*signal, &canary.protobuf));
+        let from_json = expected(*signal, &canaries, |canary| sanitize_json(*signal, &json(*signal, &canary.protobuf, None)));
+        assert!(from_protobuf.len() > canaries.len() / 2, "{signal}: too little is left to prove anything");
+        for (protocol, compressed) in WAYS {
+            if protocol == "grpc" {
+                let messages = canaries.iter().map(|canary| canary.protobuf.clone());
+                let replies = send::grpc_each(&serve.otlp_grpc(), service(*signal), messages, compressed).unwrap();
+                answers.extend(replies.into_iter().flat_map(|reply| reply.unwrap_or_else(|status| panic!("{signal}: {status}"))));
+            } else {
+                for (canary, json) in canaries.iter().zip(&jsons) {
+                    answers.extend(export(&serve, *signal, (protocol, compressed), &canary.protobuf, json));
+                }
+            }
+            // Nothing waits any more, so that what was forwarded is all there.
+            serve.assert_conserved();
+            let forwarded = backend.recorded().split_off(seen);
+            seen += forwarded.len();
+            let expected = if protocol == JSON { &from_json } else { &from_protobuf };
+            assert_eq!(forwarded.len(), expected.len(), "{signal} by {protocol}");
+            for (request, (place, expected)) in forwarded.iter().zip(expected) {
+                assert!(normal(*signal, &request.body) == *expected, "{place} by {protocol}, compressed: {compressed}");
+            }
+        }
+    }
+    answers.extend(send::get(&format!("{}/metrics", serve.metrics())).everything());
+    // What every marker begins with.
+    let mut scanner = Scanner::new(Signal::ALL.iter().map(|signal| format!("zq7{signal}x")));
+    scanner.everything_of(&mut serve, folder.path(), &backend);
+    scanner.bytes("an answer", &answers);
+    scanner.assert_clean();
 }
 
 /// Guarantees: legal messages of every signal arrive at the destination as they were sent, by every way in and both ways out.
