@@ -78,6 +78,9 @@ pub struct ForwardArgs {
     /// Send every sanitized message on to this OTLP endpoint, too.
     #[arg(long, value_name = "URL", env = "POOLER_OTEL_FORWARD_ENDPOINT", hide_env_values = true)]
     pub forward_endpoint: Option<String>,
+    /// Signals that are sent there, separated by commas: a Tempo takes traces alone.
+    #[arg(long, value_name = "SIGNALS", value_delimiter = ',', default_value = "traces,logs,metrics", value_parser = parse_signal, env = "POOLER_OTEL_FORWARD_SIGNALS", hide_env_values = true)]
+    pub forward_signals: Vec<Signal>,
     /// Protocol of that endpoint.
     #[arg(long, value_enum, default_value = "grpc", env = "POOLER_OTEL_FORWARD_PROTOCOL", hide_env_values = true)]
     pub forward_protocol: ForwardProtocol,
