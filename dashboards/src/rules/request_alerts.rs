@@ -170,7 +170,7 @@ fn share_of_codes(threshold: &Threshold, codes: &[&str], [what, how]: [&str; 2],
     let Threshold { limit, at_least, window, .. } = *threshold;
     let these = rise("pool", REQUESTS, &format!("error_code=~\"{}\"", any_of(codes)), window);
     let admitted = rise("pool", REQUESTS, &format!("status!=\"{}\"", RequestStatus::Rejected), window);
-    let shown: String = states.iter().map(|status| format!("&var-status={status}")).collect();
+    let shown: Vec<String> = states.iter().map(|status| format!("&var-status={status}")).collect();
     alert(
         threshold,
         format!("{these} / {admitted} > {limit}\n  and\n{admitted} >= {at_least}"),
@@ -179,7 +179,7 @@ fn share_of_codes(threshold: &Threshold, codes: &[&str], [what, how]: [&str; 2],
             "{{{{ $value | humanizePercentage }}}} of the admitted requests of Pool {{{{ $labels.pool }}}} {how} in the last {window}."
         ),
         Board::RequestLogs,
-        &format!("{shown}&from=now-1h&to=now"),
+        &format!("{}&from=now-1h&to=now", shown.concat()),
     )
 }
 

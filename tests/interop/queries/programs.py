@@ -69,8 +69,8 @@ class Program:
 class Serve(Program):
     """`pooler-otel serve` on free ports."""
 
-    def __init__(self, binary, folder, forward=None):
-        command = [binary, "serve", "--data-dir", str(pathlib.Path(folder, "data"))]
+    def __init__(self, binary, folder, forward=None, arguments=()):
+        command = [binary, "serve", "--data-dir", str(pathlib.Path(folder, "data")), *arguments]
         command += [argument for name in LISTENERS for argument in (f"--{name}-listen", "127.0.0.1:0")]
         if forward:
             command += ["--forward-endpoint", forward, "--forward-protocol", "http/protobuf"]
@@ -88,21 +88,41 @@ class Serve(Program):
         return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*?\}})? (\S+)", text, re.MULTILINE))
 
 
+def free_address():
+    """An address of the loopback interface on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+class Alertmanager(Program):
+    """Alertmanager with the project's own configuration, whose receivers lead nowhere."""
+
+    def __init__(self, binary, folder, root):
+        self.address = free_address()
+        command = [binary, f"--config.file={root}/collector-config/alertmanager/alertmanager.yml"]
+        command += [f"--storage.path={folder}/alertmanager", f"--web.listen-address={self.address}", "--cluster.listen-address="]
+        super().__init__(command, folder, "alertmanager-program")
+        wait_for("Alertmanager", lambda: self.printed() is not None and ask(f"http://{self.address}/-/ready")[0] == 200)
+
+    def receivers(self):
+        """Of each alert that fires, by its name, who hears of it."""
+        alerts = json.loads(ask(f"http://{self.address}/api/v2/alerts")[1])
+        return {alert["labels"]["alertname"]: [receiver["name"] for receiver in alert["receivers"]] for alert in alerts}
+
+
 class Prometheus(Program):
     """Prometheus with the project's own configuration and rules; only addresses and intervals are the test's."""
 
-    def __init__(self, binary, folder, root, scraped):
+    def __init__(self, binary, folder, root, scraped, alertmanager):
         rules = pathlib.Path(root, "dashboards/rules/codex-pooler-rules.yaml").read_text()
         pathlib.Path(folder, "rules.yaml").write_text(replaced(rules, "interval: 2m", "interval: 1s"))
         config = pathlib.Path(root, "collector-config/prometheus.yml").read_text()
         config = replaced(config, "_interval: 15s", "_interval: 1s")
         config = replaced(config, "../dashboards/rules/codex-pooler-rules.yaml", "rules.yaml")
         config = replaced(config, "127.0.0.1:9464", scraped)
-        # Nobody listens there, and nothing is to be notified.
-        config = replaced(config, "127.0.0.1:9093", "127.0.0.1:9")
+        config = replaced(config, "127.0.0.1:9093", alertmanager)
         pathlib.Path(folder, "prometheus.yml").write_text(config)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            address = f"127.0.0.1:{free.getsockname()[1]}"
+        address = free_address()
         self.url = f"http://{address}"
         command = [binary, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/prometheus"]
         super().__init__(command + [f"--web.listen-address={address}", "--enable-feature=exemplar-storage"], folder, "prometheus")
