@@ -122,7 +122,8 @@ Examples:
   pooler-otel serve
   pooler-otel serve --config /etc/pooler-otel/pooler-otel.yaml
   pooler-otel serve --data-dir /var/lib/pooler-otel --retention 30d
-  pooler-otel serve --forward-endpoint http://127.0.0.1:14317        on to a Tempo or a Collector, too")]
+  pooler-otel serve --forward-endpoint http://127.0.0.1:6317         on to an OpenTelemetry Collector, too
+  pooler-otel serve --forward-endpoint http://127.0.0.1:14317 --forward-signals traces        on to a Tempo, which takes no more, too")]
 pub struct ServeArgs {
     /// Configuration file; `pooler-otel check --print-default-config` prints one with every option.
     #[arg(long, value_name = "FILE", env = "POOLER_OTEL_CONFIG", hide_env_values = true)]

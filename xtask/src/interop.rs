@@ -25,9 +25,8 @@ const SUITES: &[Suite] = &[
     ("python", python),
 ];
 
-/// Debian's packages of Prometheus and of its Alertmanager.
+/// Debian's package of Prometheus.
 const PROMETHEUS: &str = "prometheus";
-const ALERTMANAGER: &str = "prometheus-alertmanager";
 
 /// Runs the named suites, or all.
 pub fn run(root: &Path, names: &[&str]) -> Result<()> {
@@ -54,15 +53,29 @@ fn rules(root: &Path) -> Result<()> {
     run(&["check", "config", "collector-config/prometheus.yml"])?;
     // Its paths are those of a container.
     run(&["check", "config", "--syntax-only", "collector-config/compose/prometheus.yml"])?;
-    let mut amtool = Command::new(debian(root, ALERTMANAGER, "amtool")?);
-    amtool.args(["check-config", "collector-config/alertmanager/alertmanager.yml"]).current_dir(root);
-    succeed(&mut amtool, "fix the file that amtool names")?;
+    alertmanager(root)?;
     let mut tests = Vec::new();
     for entry in std::fs::read_dir(root.join("dashboards/rules/tests")).context("cannot list dashboards/rules/tests")? {
         tests.push(entry?.path());
     }
     ensure!(!tests.is_empty(), "dashboards/rules/tests holds no test");
     succeed(Command::new(&promtool).args(["test", "rules"]).args(tests).current_dir(root), "the rules or their tests are wrong")
+}
+
+/// Alertmanager's own tool reads its files, and says who hears of what. Debian's Alertmanager itself starts only where it is installed.
+fn alertmanager(root: &Path) -> Result<()> {
+    const CONFIG: &str = "collector-config/alertmanager/alertmanager.yml";
+    let program = debian(root, "prometheus-alertmanager", "amtool")?;
+    let amtool = |arguments: &[&str], advice: &str| succeed(Command::new(&program).args(arguments).current_dir(root), advice);
+    amtool(&["check-config", CONFIG], "fix the file that amtool names")?;
+    for (severity, receiver) in [("critical", "on-call"), ("warning", "team"), ("info", "nobody")] {
+        let alert = format!("severity={severity}");
+        let verify = format!("--verify.receivers={receiver}");
+        amtool(&["config", "routes", "test", "--config.file", CONFIG, &verify, &alert], "an alert goes to the wrong receiver")?;
+    }
+    let message = r#"{{ template "codex-pooler.title" . }} {{ template "codex-pooler.text" . }}"#;
+    let arguments = ["template", "render", "--template.glob=collector-config/alertmanager/*.tmpl", "--template.text", message];
+    amtool(&arguments, "the template cannot be rendered")
 }
 
 /// A program of one of Debian's packages, unpacked, not installed.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::{ALERTMANAGER, PROMETHEUS, binary, debian, succeed};
+use super::{PROMETHEUS, binary, debian, succeed};
 
 /// Variable with the URL of a running Tempo's API.
 const TEMPO: &str = "INTEROP_TEMPO";
@@ -16,8 +16,11 @@ const TEMPO_OTLP: &str = "INTEROP_TEMPO_OTLP";
 /// Runs all of it.
 pub fn run(root: &Path) -> Result<()> {
     let mut command = Command::new("python3");
-    command.arg(root.join("tests/interop/queries/run.py")).arg(root).arg(binary(root)?);
-    command.arg(debian(root, PROMETHEUS, "prometheus")?).arg(debian(root, ALERTMANAGER, "prometheus-alertmanager")?);
+    command.arg(root.join("tests/interop/queries/run.py")).arg(root).arg(binary(root)?).arg(debian(
+        root,
+        PROMETHEUS,
+        "prometheus",
+    )?);
     match (std::env::var_os(TEMPO), std::env::var_os(TEMPO_OTLP)) {
         (Some(api), Some(otlp)) => drop(command.arg("--tempo").arg(api).arg("--tempo-otlp").arg(otlp)),
         (None, None) => println!("no Tempo: set {TEMPO} and {TEMPO_OTLP} to ask a running one, too"),
