@@ -66,7 +66,6 @@ async fn serve_command(config: serve::Config, has_file: bool) -> anyhow::Result<
     for (role, address) in server.addresses()? {
         println!("listening {} {address}", role.name());
     }
-    println!("ready");
     if let Some(store) = &config.store {
         tracing::info!(data_dir = %store.data_dir.display(), "serving");
     } else {
@@ -74,7 +73,9 @@ async fn serve_command(config: serve::Config, has_file: bool) -> anyhow::Result<
     }
     // With a file this is a service, whose manager says by a hang-up that files are to be loaded again.
     let hang_up = if has_file || config.policy.is_some() { HangUp::Notifies(server.hang_up()) } else { HangUp::Ends };
-    server.run(stop::on_signal(hang_up)).await?;
+    let stop = stop::on_signal(hang_up)?;
+    println!("ready");
+    server.run(stop).await?;
     tracing::info!("ended");
     Ok(())
 }

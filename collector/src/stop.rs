@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(unix)]
+use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{Notify, watch};
 
 /// What a hang-up (SIGHUP) means.
@@ -13,24 +15,25 @@ pub enum HangUp {
     Notifies(Arc<Notify>),
 }
 
-/// Becomes true at the first Ctrl-C, SIGTERM, or SIGHUP that ends. A second one ends the process at once, for whoever does not want to wait.
-pub fn on_signal(hang_up: HangUp) -> watch::Receiver<bool> {
+/// Becomes true at the first Ctrl-C, SIGTERM, or SIGHUP that ends. A second one ends the process at once, for whoever does not want to wait. From
+/// when this returns on, none of them kills the process: call it before anybody is told that the program is ready.
+///
+/// # Errors
+/// The operating system does not let the signals be handled.
+pub fn on_signal(hang_up: HangUp) -> std::io::Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
-    let ends = matches!(hang_up, HangUp::Ends);
+    let mut signals = Signals::new(matches!(hang_up, HangUp::Ends))?;
     if let HangUp::Notifies(notify) = hang_up {
         tokio::spawn(pass_on_hang_ups(notify));
     }
     tokio::spawn(async move {
-        if signal(ends).await.is_err() {
-            return;
-        }
+        signals.next().await;
         // Nobody listening means that there is nothing left to stop.
         let _ = sender.send(true);
-        if signal(ends).await.is_ok() {
-            std::process::abort();
-        }
+        signals.next().await;
+        std::process::abort();
     });
-    receiver
+    Ok(receiver)
 }
 
 /// Resolves once it is time to stop. Whoever held the other end and is gone counts as a request, too.
@@ -39,30 +42,54 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-async fn signal(hang_up_ends: bool) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
+/// What ends the process.
+#[cfg(unix)]
+struct Signals {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hang_up: unix::Signal,
+    hang_up_ends: bool,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new(hang_up_ends: bool) -> std::io::Result<Self> {
+        let [interrupt, terminate, hang_up] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(unix::signal);
+        Ok(Self { interrupt: interrupt?, terminate: terminate?, hang_up: hang_up?, hang_up_ends })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
-            _ = terminate.recv() => Ok(()),
-            _ = hang_up.recv(), if hang_up_ends => Ok(()),
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv(), if self.hang_up_ends => {}
         }
     }
-    #[cfg(not(unix))]
-    {
-        let _ = hang_up_ends;
-        tokio::signal::ctrl_c().await
+}
+
+/// What ends the process.
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new(_: bool) -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // There is no such signal then.
+            std::future::pending::<()>().await;
+        }
     }
 }
 
 async fn pass_on_hang_ups(notify: Arc<Notify>) {
     #[cfg(unix)]
     {
-        use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut hang_up) = signal(SignalKind::hangup()) else { return };
+        let Ok(mut hang_up) = unix::signal(SignalKind::hangup()) else { return };
         while hang_up.recv().await.is_some() {
             notify.notify_one();
         }

@@ -56,7 +56,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let metrics = server.metrics();
 
     // The parts end one after the other: first what sends, then the server, then the folder.
-    let (stopper, stop) = until(args.duration);
+    let (stopper, stop) = until(args.duration)?;
     let (stop_server, server_stopped) = watch::channel(false);
     let server = tokio::spawn(server.run(server_stopped));
     let broken = tokio::spawn(broken_client::run(addresses.otlp_http, stop.clone()));
@@ -95,10 +95,10 @@ fn addresses(server: &Server) -> anyhow::Result<Addresses> {
 }
 
 /// True at Ctrl-C, after the duration, or when the sender says so.
-fn until(duration: Option<Duration>) -> (watch::Sender<bool>, watch::Receiver<bool>) {
+fn until(duration: Option<Duration>) -> std::io::Result<(watch::Sender<bool>, watch::Receiver<bool>)> {
     let (sender, receiver) = watch::channel(false);
     let stopper = sender.clone();
-    let mut signal = stop::on_signal(stop::HangUp::Ends);
+    let mut signal = stop::on_signal(stop::HangUp::Ends)?;
     tokio::spawn(async move {
         let timeout = async {
             match duration {
@@ -112,5 +112,5 @@ fn until(duration: Option<Duration>) -> (watch::Sender<bool>, watch::Receiver<bo
         }
         sender.send_replace(true);
     });
-    (stopper, receiver)
+    Ok((stopper, receiver))
 }

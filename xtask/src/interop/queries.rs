@@ -15,12 +15,9 @@ const TEMPO_OTLP: &str = "INTEROP_TEMPO_OTLP";
 
 /// Runs all of it.
 pub fn run(root: &Path) -> Result<()> {
+    let prometheus = debian(root, PROMETHEUS, "prometheus")?;
     let mut command = Command::new("python3");
-    command.arg(root.join("tests/interop/queries/run.py")).arg(root).arg(binary(root)?).arg(debian(
-        root,
-        PROMETHEUS,
-        "prometheus",
-    )?);
+    command.arg(root.join("tests/interop/queries/run.py")).arg(root).arg(binary(root)?).arg(prometheus);
     match (std::env::var_os(TEMPO), std::env::var_os(TEMPO_OTLP)) {
         (Some(api), Some(otlp)) => drop(command.arg("--tempo").arg(api).arg("--tempo-otlp").arg(otlp)),
         (None, None) => println!("no Tempo: set {TEMPO} and {TEMPO_OTLP} to ask a running one, too"),
