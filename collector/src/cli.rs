@@ -82,6 +82,9 @@ pub struct ForwardArgs {
     /// Send every sanitized message on to this OTLP endpoint, too.
     #[arg(long, value_name = "URL", env = "POOLER_OTEL_FORWARD_ENDPOINT", hide_env_values = true)]
     pub forward_endpoint: Option<String>,
+    /// Signals that are sent there, separated by commas: a Tempo takes traces alone.
+    #[arg(long, value_name = "SIGNALS", value_delimiter = ',', default_value = "traces,logs,metrics", value_parser = parse_signal, env = "POOLER_OTEL_FORWARD_SIGNALS", hide_env_values = true)]
+    pub forward_signals: Vec<Signal>,
     /// Protocol of that endpoint.
     #[arg(long, value_enum, default_value = "grpc", env = "POOLER_OTEL_FORWARD_PROTOCOL", hide_env_values = true)]
     pub forward_protocol: ForwardProtocol,
@@ -123,7 +126,8 @@ Examples:
   pooler-otel serve
   pooler-otel serve --config /etc/pooler-otel/pooler-otel.yaml
   pooler-otel serve --data-dir /var/lib/pooler-otel --retention 30d
-  pooler-otel serve --forward-endpoint http://127.0.0.1:14317        on to a Tempo or a Collector, too")]
+  pooler-otel serve --forward-endpoint http://127.0.0.1:6317         on to an OpenTelemetry Collector, too
+  pooler-otel serve --forward-endpoint http://127.0.0.1:14317 --forward-signals traces        on to a Tempo, which takes no more, too")]
 pub struct ServeArgs {
     /// Configuration file; `pooler-otel check --print-default-config` prints one with every option.
     #[arg(long, value_name = "FILE", env = "POOLER_OTEL_CONFIG", hide_env_values = true)]

@@ -116,6 +116,13 @@ pub fn text(field: &'static str, title: &'static str, width: u32) -> Column {
     shown(field, title, width).with([("mappings", json!([none]))])
 }
 
+/// The HTTP status of one request. Where a span has none, a Tempo server answers the word `nil`, so a table with several spans, some of them
+/// without, would have two types in this column, which Grafana's data source does not take.
+pub fn http_status() -> Column {
+    let none = mapping(0, "^nil$", Some(DASH.to_owned()), NEUTRAL);
+    shown(attr::HTTP_RESPONSE_STATUS_CODE, "HTTP status", 100).with([("mappings", json!([none]))])
+}
+
 /// Milliseconds.
 pub fn milliseconds(field: &'static str, title: &'static str, width: u32) -> Column {
     numeric(field, title, width, "ms")

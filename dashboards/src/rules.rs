@@ -8,10 +8,13 @@ mod request_alerts;
 mod thresholds;
 
 use crate::board::Board;
-use thresholds::Severity;
+use thresholds::{Severity, Threshold};
 
 pub use recorded::{UNACCOUNTED, failures as failure_ratio};
 pub use thresholds::{BURN_RATES, ERROR_BUDGET, FAILURE_RATIO_LIMIT};
+
+/// The runbooks' file, in the repository.
+const RUNBOOKS: &str = "dashboards/runbooks.md";
 
 /// Rules that are evaluated one after the other.
 struct Group {
@@ -75,14 +78,30 @@ impl Rule {
 }
 
 impl Alert {
+    /// An alert with the numbers of the table.
+    fn new(threshold: &Threshold, expr: String, summary: &str, description: &str, (dashboard, filters): (Board, String)) -> Self {
+        Self {
+            name: threshold.alert,
+            expr,
+            pending: threshold.pending,
+            severity: threshold.severity,
+            labels: Vec::new(),
+            why: threshold.why,
+            summary: summary.to_owned(),
+            description: description.to_owned(),
+            dashboard,
+            filters,
+        }
+    }
+
     fn yaml(&self) -> String {
         let Self { name, pending, severity, why, .. } = self;
         let labels: Vec<String> = self.labels.iter().map(|(key, value)| format!("          {key}: {value}\n")).collect();
         let annotations = [
             ("summary", self.summary.clone()),
             ("description", self.description.clone()),
-            ("runbook_url", format!("{}/blob/main/dashboards/runbooks.md#{}", env!("CARGO_PKG_REPOSITORY"), name.to_lowercase())),
-            // A path: which Grafana it is, the Alertmanager's template says.
+            // Two paths: where the repository can be read, and which Grafana it is, the Alertmanager's template says.
+            ("runbook_url", format!("{RUNBOOKS}#{}", name.to_lowercase())),
             ("dashboard_url", format!("/d/{}?{}", self.dashboard.uid(), self.filters)),
         ]
         // A JSON string is a YAML string.

@@ -46,8 +46,9 @@ fn every_command_is_understood() {
         [RUNBOOKS, README, SENDING].into_iter().flat_map(lines).filter(|line| line.starts_with("pooler-otel ")).collect();
     assert!(commands.len() > 12, "{commands:?}");
     for command in commands {
+        let words = words(command).into_iter().take_while(|word| !["<", ">"].contains(&word.as_str()));
         // Help is printed only if everything before it is understood.
-        let words = [words(command), vec!["--help".to_owned()]].concat();
+        let words: Vec<String> = words.chain(["--help".to_owned()]).collect();
         let printed = serve::run(BINARY, &words[1..].iter().map(String::as_str).collect::<Vec<_>>());
         assert!(printed.status.success(), "{command}: {}", String::from_utf8_lossy(&printed.stderr));
     }
@@ -93,12 +94,17 @@ fn an_id_leads_to_the_trace() {
     assert!(found.to_string().contains(&id), "{found}");
 }
 
-/// Guarantees: the whole row that a sender without the exporter is shown is taken as it is, with nothing stripped, and is found by the id that is
-/// then asked for.
+/// Guarantees: the whole row that a sender without the exporter is shown is taken as it is, with nothing stripped and nothing hidden, by the
+/// contract alone and by the policy that is shown as an example, and is found by the id that is then asked for.
 #[test]
 fn the_row_for_curl_is_whole() {
+    is_whole(&[]);
+    is_whole(&["--policy", concat!(env!("CARGO_MANIFEST_DIR"), "/../collector-config/policy.yaml")]);
+}
+
+fn is_whole(arguments: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
-    let serve = Serve::start(BINARY, folder.path(), &[]);
+    let serve = Serve::start(BINARY, folder.path(), arguments);
     let lines = lines(SENDING);
     let (command, script) = lines.split_last().unwrap();
     // The shell writes the message; `curl` need not be there.
@@ -113,4 +119,5 @@ fn the_row_for_curl_is_whole() {
     let rows: Value = serde_json::from_slice(&printed.stdout).unwrap();
     assert_eq!(rows.as_array().map(Vec::len), Some(1), "{rows}");
     assert_eq!(rows[0]["trace_id"], "0b5a2f0e6c0f4f3a9a530c7f4f2f8f11");
+    assert!(rows[0].to_string().contains("Aurora seat 1") && !rows[0].to_string().contains("hidden"), "{rows}");
 }

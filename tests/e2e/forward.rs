@@ -62,6 +62,30 @@ fn a_refusal_for_good_is_counted() {
     }
 }
 
+/// Guarantees: a destination gets the signals that are its own alone; of another one the sender hears that it has no destination, and nothing
+/// counts as lost on the way.
+#[test]
+fn a_destination_gets_its_signals_alone() {
+    let backend = Backend::grpc(Script::always(Answer::Accept));
+    let folder = tempfile::tempdir().unwrap();
+    let serve = Serve::start(BINARY, folder.path(), &["--forward-endpoint", &backend.url(), "--forward-signals", "traces"]);
+    let row = Row::numbered(1);
+    export(&serve, &row);
+    let now = otlp::now_ms();
+    let log = format!(
+        r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"timeUnixNano":"{now}000000","eventName":"codex_pooler.request.started"}}]}}]}}]}}"#
+    );
+    let reply = send::post(&format!("{}/v1/logs", serve.otlp_http()), &[("content-type", "application/json")], log.as_bytes());
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let told = &reply.json()["partialSuccess"];
+    assert_eq!((&told["rejectedLogRecords"], &told["errorMessage"]), (&1.into(), &"1 dropped: no_destination".into()));
+    serve.assert_conserved();
+    assert_eq!(backend.accepted_spans(), [row.span()]);
+    assert_eq!(backend.recorded().len(), 1, "nothing but the row was sent");
+    assert_eq!(serve.scrape().count("pooler_otel_branch_dropped_records_total", &[]), 0);
+    backend.finish();
+}
+
 /// Guarantees: a destination that is not there holds up neither the sender nor the end; what waits for it is counted meanwhile.
 #[test]
 fn an_absent_http_destination_holds_nothing_up() {

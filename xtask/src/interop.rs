@@ -2,6 +2,7 @@
 //! the system, and fails, never skips, where that is not possible.
 
 mod grafana;
+mod opentelemetry;
 mod queries;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,16 @@ use crate::structure::Metadata;
 /// A suite's name, and what it runs.
 type Suite = (&'static str, fn(&Path) -> Result<()>);
 
-const SUITES: &[Suite] = &[("rules", rules), ("grafana", grafana::run), ("queries", queries::run), ("python", python)];
+const SUITES: &[Suite] = &[
+    ("rules", rules),
+    ("grafana", grafana::run),
+    ("queries", queries::run),
+    ("opentelemetry", opentelemetry::run),
+    ("python", python),
+];
+
+/// Debian's package of Prometheus.
+const PROMETHEUS: &str = "prometheus";
 
 /// Runs the named suites, or all.
 pub fn run(root: &Path, names: &[&str]) -> Result<()> {
@@ -33,9 +43,9 @@ pub fn run(root: &Path, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Prometheus's own tool reads the configuration and the rules, and runs the rules' tests.
+/// Prometheus's own tools read the configuration, the rules and Alertmanager's files, and run the rules' tests.
 fn rules(root: &Path) -> Result<()> {
-    let promtool = prometheus(root, "promtool")?;
+    let promtool = debian(root, PROMETHEUS, "promtool")?;
     let run = |arguments: &[&str]| {
         succeed(Command::new(&promtool).args(arguments).current_dir(root), "fix the file that promtool names")
     };
@@ -43,6 +53,7 @@ fn rules(root: &Path) -> Result<()> {
     run(&["check", "config", "collector-config/prometheus.yml"])?;
     // Its paths are those of a container.
     run(&["check", "config", "--syntax-only", "collector-config/compose/prometheus.yml"])?;
+    alertmanager(root)?;
     let mut tests = Vec::new();
     for entry in std::fs::read_dir(root.join("dashboards/rules/tests")).context("cannot list dashboards/rules/tests")? {
         tests.push(entry?.path());
@@ -51,35 +62,51 @@ fn rules(root: &Path) -> Result<()> {
     succeed(Command::new(&promtool).args(["test", "rules"]).args(tests).current_dir(root), "the rules or their tests are wrong")
 }
 
-/// A program of Debian's package `prometheus`, unpacked, not installed.
-fn prometheus(root: &Path, program: &str) -> Result<PathBuf> {
-    let folder = folder(root)?.join("prometheus");
+/// Alertmanager's own tool reads its files, and says who hears of what. Debian's Alertmanager itself starts only where it is installed.
+fn alertmanager(root: &Path) -> Result<()> {
+    const CONFIG: &str = "collector-config/alertmanager/alertmanager.yml";
+    let program = debian(root, "prometheus-alertmanager", "amtool")?;
+    let amtool = |arguments: &[&str], advice: &str| succeed(Command::new(&program).args(arguments).current_dir(root), advice);
+    amtool(&["check-config", CONFIG], "fix the file that amtool names")?;
+    for (severity, receiver) in [("critical", "on-call"), ("warning", "team"), ("info", "nobody")] {
+        let alert = format!("severity={severity}");
+        let verify = format!("--verify.receivers={receiver}");
+        amtool(&["config", "routes", "test", "--config.file", CONFIG, &verify, &alert], "an alert goes to the wrong receiver")?;
+    }
+    let message = r#"{{ template "codex-pooler.title" . }} {{ template "codex-pooler.text" . }}"#;
+    let arguments = ["template", "render", "--template.glob=collector-config/alertmanager/*.tmpl", "--template.text", message];
+    amtool(&arguments, "the template cannot be rendered")
+}
+
+/// A program of one of Debian's packages, unpacked, not installed.
+fn debian(root: &Path, package: &str, program: &str) -> Result<PathBuf> {
+    let folder = folder(root)?.join(package);
     let program = folder.join("usr/bin").join(program);
     if program.is_file() {
         return Ok(program);
     }
     // A package from an earlier, broken run must not be in the way.
     if folder.exists() {
-        std::fs::remove_dir_all(&folder).context("cannot empty target/interop/prometheus")?;
+        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty target/interop/{package}"))?;
     }
-    std::fs::create_dir_all(&folder).context("cannot create target/interop/prometheus")?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create target/interop/{package}"))?;
     let download = || {
         // The default sandbox user may not write below target.
         let mut command = Command::new("apt-get");
-        command.args(["-o", "APT::Sandbox::User=root", "--quiet", "download", "prometheus"]).current_dir(&folder);
-        succeed(&mut command, "apt-get download prometheus has to work on this machine")
+        command.args(["-o", "APT::Sandbox::User=root", "--quiet", "download", package]).current_dir(&folder);
+        succeed(&mut command, "apt-get download has to work on this machine")
     };
     if download().is_err() {
         // No package lists yet, or old ones.
         succeed(Command::new("apt-get").args(["--quiet", "update"]), "apt-get update has to work on this machine")?;
         download()?;
     }
-    let package = std::fs::read_dir(&folder)?
+    let archive = std::fs::read_dir(&folder)?
         .filter_map(|entry| entry.ok().map(|e| e.path()))
         .find(|path| path.extension().is_some_and(|e| e == "deb"))
         .context("apt-get downloaded no package")?;
-    succeed(Command::new("dpkg-deb").arg("-x").arg(package).arg(&folder), "dpkg-deb has to work on this machine")?;
-    ensure!(program.is_file(), "Debian's package prometheus has no {} any more", program.display());
+    succeed(Command::new("dpkg-deb").arg("-x").arg(archive).arg(&folder), "dpkg-deb has to work on this machine")?;
+    ensure!(program.is_file(), "Debian's package {package} has no {} any more", program.display());
     Ok(program)
 }
 

@@ -19,7 +19,7 @@ const USAGE: &str = "usage: cargo xtask <gen | check | proofs [proof…] | inter
   gen      write the files that are generated from contract/registry and from the dashboards crate
   check    formatting, generated files, structure, licences, clippy, documentation
   proofs   that nothing gets through or around the sanitizer; takes some minutes. Proofs: twins, properties, fuzz
-  interop  suites that need foreign programs; installs them below target/interop. Suites: rules, grafana, queries, python";
+  interop  suites that need foreign programs; installs them below target/interop. Suites: rules, grafana, queries, opentelemetry, python";
 
 fn main() -> ExitCode {
     match run() {

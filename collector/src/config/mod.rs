@@ -288,6 +288,7 @@ mod tests {
             ("retention: [1d, 2d]", "one value"),
             ("log_level: hunter2", "error, warn, info, debug"),
             ("forward_protocol: hunter2", "http/protobuf"),
+            ("forward_signals: [traces, hunter2]", "traces, logs, metrics"),
             ("store: hunter2", "true, false"),
             ("otlp_grpc_listen: hunter2", "an IP address and a port"),
             ("otlp_grpc_listen: localhost:4317", "names such as localhost"),

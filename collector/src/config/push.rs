@@ -59,6 +59,7 @@ fn with(args: &PushArgs, settings: &[Setting], variable: impl Fn(&str) -> Option
     };
     let destination = ForwardConfig {
         endpoint,
+        signals: vec![Signal::Metrics],
         protocol,
         headers: HeaderMap::new(),
         ca_pem: None,

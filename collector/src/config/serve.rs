@@ -99,6 +99,7 @@ pub fn forward(args: &ForwardArgs, settings: &[Setting]) -> Result<Option<Forwar
     let headers = headers::headers(&args.forward_headers).map_err(|error| invalid("forward_headers", &error))?;
     Ok(Some(ForwardConfig {
         endpoint: url,
+        signals: args.forward_signals.clone(),
         protocol: args.forward_protocol,
         headers,
         ca_pem: ca,

@@ -44,6 +44,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct ForwardConfig {
     /// Base URL, http or https, such as `http://127.0.0.1:4317`; for HTTP, the path of the signal, such as `/v1/traces`, is appended to it.
     pub endpoint: reqwest::Url,
+    /// What is sent there; of other signals it is no destination.
+    pub signals: Vec<Signal>,
     /// Protocol of the destination.
     pub protocol: ForwardProtocol,
     /// Sent with every message. Their values are marked as sensitive and do not print.
@@ -89,6 +91,7 @@ type QueuedRecords = Arc<[AtomicU64; Signal::ALL.len()]>;
 /// The queue's end that messages are put into.
 pub struct Forward {
     queue: mpsc::Sender<Queued>,
+    signals: Vec<Signal>,
     queued_records: QueuedRecords,
     metrics: Arc<Metrics>,
 }
@@ -111,7 +114,12 @@ impl Forward {
             sending: None,
             failing: [false; Signal::ALL.len()],
         };
-        Ok((Self { queue, queued_records, metrics }, worker))
+        Ok((Self { queue, signals: config.signals.clone(), queued_records, metrics }, worker))
+    }
+
+    /// Whether the destination is one for this signal.
+    pub fn takes(&self, signal: Signal) -> bool {
+        self.signals.contains(&signal)
     }
 
     /// Puts a message into the queue; if that is full, the message is dropped and counted.

@@ -178,7 +178,7 @@ impl Pipeline {
             Some(_) | None => None,
         };
         self.metrics.requests(message, changes.as_deref());
-        Ok(match (&self.forward, &self.store) {
+        Ok(match (self.destination(Signal::Traces), &self.store) {
             (None, Some(_)) => message.report().clone(),
             (Some(_), _) | (None, None) => self.pass_on(message),
         })
@@ -200,10 +200,15 @@ impl Pipeline {
         })
     }
 
+    /// Where a signal goes besides the store, if anywhere.
+    fn destination(&self, signal: Signal) -> Option<&Forward> {
+        self.forward.as_ref().filter(|forward| forward.takes(signal))
+    }
+
     /// Hands a message to the destination; without one, its records are dropped.
     fn pass_on<R: Export>(&self, message: &Sanitized<R>) -> Report {
         let mut report = message.report().clone();
-        match &self.forward {
+        match self.destination(R::SIGNAL) {
             Some(forward) if report.accepted_records > 0 => forward.enqueue(message),
             Some(_) => {}
             None => report.drop_accepted(DropReason::NoDestination),

@@ -30,19 +30,9 @@ pub fn all() -> Vec<Rule> {
     .into()
 }
 
+/// An alert on the whole pipeline.
 fn alert(threshold: &Threshold, expr: String, summary: &str, description: &str) -> Alert {
-    Alert {
-        name: threshold.alert,
-        expr,
-        pending: threshold.pending,
-        severity: threshold.severity,
-        labels: Vec::new(),
-        why: threshold.why,
-        summary: summary.to_owned(),
-        description: description.to_owned(),
-        dashboard: Board::Pipeline,
-        filters: "from=now-3h&to=now".to_owned(),
-    }
+    Alert::new(threshold, expr, summary, description, (Board::Pipeline, "from=now-3h&to=now".to_owned()))
 }
 
 /// [`alert`] on one collector.
@@ -181,6 +171,7 @@ fn sender_silent() -> Alert {
         // Over a day, so that a sender is remembered when the collector starts again and does not know it any more.
         format!("time() - max by (service) (max_over_time({last_seen}[{window}])) > {limit}"),
         "The sender {{ $labels.service }} has fallen silent.",
-        "{{ $labels.service }} was last heard {{ $value | humanizeDuration }} ago. Its requests are not recorded, or there are none.",
+        // A sender sends when something happens, and says nothing of itself in between.
+        "{{ $labels.service }} was last heard {{ $value | humanizeDuration }} ago. Either it has no requests, which is no fault, or they are not recorded: telemetry cannot tell. Look first at the pooler's own request page, for a request that is newer than that.",
     )
 }

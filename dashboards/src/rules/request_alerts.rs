@@ -20,13 +20,8 @@ pub fn all() -> Vec<Rule> {
         quota_exhausted(),
         rejections_jump(),
         latency_high(),
-        share_of_codes(&thresholds::STREAMS_INTERRUPTED, STREAM_CODES, "end before they are complete", "broke off upstream"),
-        share_of_codes(
-            &thresholds::CLIENTS_LEAVING,
-            CLIENT_CODES,
-            "are left by their clients",
-            "ended because the client went away",
-        ),
+        streams_interrupted(),
+        clients_leaving(),
         usage_unknown(),
         request_stuck(),
         heartbeat_lost(),
@@ -35,20 +30,10 @@ pub fn all() -> Vec<Rule> {
     BURN_RATES.iter().map(budget_burn).chain(single).map(Rule::Alert).collect()
 }
 
-/// An alert with the numbers of the table, on the Pool of its series.
+/// An alert on the Pool of its series.
 fn alert(threshold: &Threshold, expr: String, summary: &str, description: &str, dashboard: Board, filters: &str) -> Alert {
-    Alert {
-        name: threshold.alert,
-        expr,
-        pending: threshold.pending,
-        severity: threshold.severity,
-        labels: Vec::new(),
-        why: threshold.why,
-        summary: summary.to_owned(),
-        description: description.to_owned(),
-        dashboard,
-        filters: format!("var-pool={{{{ $labels.pool | urlquery }}}}{filters}"),
-    }
+    let filters = format!("var-pool={{{{ $labels.pool | urlquery }}}}{filters}");
+    Alert::new(threshold, expr, summary, description, (dashboard, filters))
 }
 
 fn budget_burn(burn: &BurnRate) -> Alert {
@@ -169,11 +154,23 @@ fn latency_high() -> Alert {
     )
 }
 
-/// The share of these codes in all that was admitted.
-fn share_of_codes(threshold: &Threshold, codes: &[&str], what: &str, how: &str) -> Alert {
+fn streams_interrupted() -> Alert {
+    let texts = ["end before they are complete", "broke off upstream"];
+    share_of_codes(&thresholds::STREAMS_INTERRUPTED, STREAM_CODES, texts, &[RequestStatus::Failed])
+}
+
+fn clients_leaving() -> Alert {
+    let texts = ["are left by their clients", "ended because the client went away"];
+    // The pooler calls a request that its client left either, by how far it was.
+    share_of_codes(&thresholds::CLIENTS_LEAVING, CLIENT_CODES, texts, &[RequestStatus::Failed, RequestStatus::Cancelled])
+}
+
+/// The share of these codes in all that was admitted; requests with them have one of these states.
+fn share_of_codes(threshold: &Threshold, codes: &[&str], [what, how]: [&str; 2], states: &[RequestStatus]) -> Alert {
     let Threshold { limit, at_least, window, .. } = *threshold;
     let these = rise("pool", REQUESTS, &format!("error_code=~\"{}\"", any_of(codes)), window);
     let admitted = rise("pool", REQUESTS, &format!("status!=\"{}\"", RequestStatus::Rejected), window);
+    let shown: Vec<String> = states.iter().map(|status| format!("&var-status={status}")).collect();
     alert(
         threshold,
         format!("{these} / {admitted} > {limit}\n  and\n{admitted} >= {at_least}"),
@@ -182,7 +179,7 @@ fn share_of_codes(threshold: &Threshold, codes: &[&str], what: &str, how: &str) 
             "{{{{ $value | humanizePercentage }}}} of the admitted requests of Pool {{{{ $labels.pool }}}} {how} in the last {window}."
         ),
         Board::RequestLogs,
-        &format!("&var-status={}&from=now-1h&to=now", RequestStatus::Failed),
+        &format!("{}&from=now-1h&to=now", shown.concat()),
     )
 }
 

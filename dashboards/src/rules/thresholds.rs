@@ -231,7 +231,7 @@ pub const SENDER_SILENT: Threshold = Threshold {
     window: "1d",
     pending: "5m",
     severity: Severity::Warning,
-    why: "An open request alone is heard every 15 seconds. A Pool without any request for a quarter of an hour may be idle: then silence it.",
+    why: "An open request alone is heard every 15 seconds. Without one a sender says nothing, so an idle one looks like a lost one: no number tells them apart.",
 };
 pub const DOWN: Threshold = Threshold {
     alert: "PoolerOtelDown",

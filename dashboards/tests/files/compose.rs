@@ -13,6 +13,7 @@ use super::{committed, workspace, yaml};
 
 const COMPOSE: &str = "collector-config/compose.yaml";
 const DOCKERFILE: &str = "collector-config/Dockerfile";
+const CONFIG: &str = "collector-config/compose/pooler-otel/pooler-otel.yaml";
 
 fn services() -> BTreeMap<String, Value> {
     serde_json::from_value(yaml(COMPOSE)["services"].clone()).expect("services by name")
@@ -94,8 +95,7 @@ fn addresses_name_services() {
         prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"][0].as_str().expect("a target").to_owned(),
     );
     let services = services();
-    addresses
-        .push(services["pooler-otel"]["environment"]["POOLER_OTEL_FORWARD_ENDPOINT"].as_str().expect("an endpoint").to_owned());
+    addresses.push(yaml(CONFIG)["forward_endpoint"].as_str().expect("an endpoint").to_owned());
     for address in &addresses {
         let (host, port) = port(address);
         assert!(services.contains_key(host) && listens(host).contains(&port), "{address}");
@@ -135,6 +135,15 @@ fn programs_find_their_files() {
     assert!(texts(&services["prometheus"]["command"]).contains(&"--enable-feature=exemplar-storage"));
 }
 
+/// Guarantees: pooler-otel reads the configuration that is mounted, which sends a Tempo the one signal that it takes: what a destination refuses is
+/// lost, and wakes somebody.
+#[test]
+fn the_configuration_is_read() {
+    assert_eq!(services()["pooler-otel"]["environment"]["POOLER_OTEL_CONFIG"], "/etc/pooler-otel/pooler-otel.yaml");
+    assert_eq!(yaml(CONFIG)["forward_signals"], "traces");
+    assert!(committed(CONFIG).contains("\n# policy: /etc/pooler-otel/policy.yaml\n"), "the place of a policy");
+}
+
 /// Guarantees: images are pinned to a version, and the one that is built is the Dockerfile's.
 #[test]
 fn images_are_pinned() {
@@ -165,7 +174,7 @@ fn image_fits_the_program() {
     let service = &services()["pooler-otel"];
     let data = instruction("VOLUME")[0];
     assert!(file.contains(&format!("POOLER_OTEL_DATA_DIR={data} ")));
-    assert_eq!(mounts(service), [("pooler-otel", data)]);
+    assert_eq!(mounts(service), [("./compose/pooler-otel", "/etc/pooler-otel"), ("pooler-otel", data)]);
     let (_, last) = file.rsplit_once("\nFROM ").expect("two stages");
     assert!(last.contains("distroless") && !last.contains("\nRUN ") && instruction("USER") == ["nonroot"]);
     let program = instruction("ENTRYPOINT")[0].trim_matches(['[', ']', '"']);

@@ -69,8 +69,8 @@ class Program:
 class Serve(Program):
     """`pooler-otel serve` on free ports."""
 
-    def __init__(self, binary, folder, forward=None):
-        command = [binary, "serve", "--data-dir", str(pathlib.Path(folder, "data"))]
+    def __init__(self, binary, folder, forward=None, arguments=()):
+        command = [binary, "serve", "--data-dir", str(pathlib.Path(folder, "data")), *arguments]
         command += [argument for name in LISTENERS for argument in (f"--{name}-listen", "127.0.0.1:0")]
         if forward:
             command += ["--forward-endpoint", forward, "--forward-protocol", "http/protobuf"]
@@ -88,6 +88,12 @@ class Serve(Program):
         return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*?\}})? (\S+)", text, re.MULTILINE))
 
 
+def free_address():
+    """An address of the loopback interface on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 class Prometheus(Program):
     """Prometheus with the project's own configuration and rules; only addresses and intervals are the test's."""
 
@@ -101,8 +107,7 @@ class Prometheus(Program):
         # Nobody listens there, and nothing is to be notified.
         config = replaced(config, "127.0.0.1:9093", "127.0.0.1:9")
         pathlib.Path(folder, "prometheus.yml").write_text(config)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            address = f"127.0.0.1:{free.getsockname()[1]}"
+        address = free_address()
         self.url = f"http://{address}"
         command = [binary, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/prometheus"]
         super().__init__(command + [f"--web.listen-address={address}", "--enable-feature=exemplar-storage"], folder, "prometheus")

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{binary, folder, prometheus, succeed, venv};
+use super::{PROMETHEUS, binary, debian, folder, succeed, venv};
 use crate::cargo;
 use crate::structure::Metadata;
 
@@ -76,6 +76,6 @@ fn promql(root: &Path, dashboards: &Path) -> Result<()> {
     ensure!(count > 0, "the dashboards have no PromQL");
     let file = folder(root)?.join("dashboards.yaml");
     std::fs::write(&file, rules).context("cannot write below target/interop")?;
-    let mut command = Command::new(prometheus(root, "promtool")?);
+    let mut command = Command::new(debian(root, PROMETHEUS, "promtool")?);
     succeed(command.args(["check", "rules"]).arg(file), "an expression of a dashboard is not PromQL")
 }

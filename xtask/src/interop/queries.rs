@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::{binary, prometheus, succeed};
+use super::{PROMETHEUS, binary, debian, succeed};
 
 /// Variable with the URL of a running Tempo's API.
 const TEMPO: &str = "INTEROP_TEMPO";
@@ -15,8 +15,9 @@ const TEMPO_OTLP: &str = "INTEROP_TEMPO_OTLP";
 
 /// Runs all of it.
 pub fn run(root: &Path) -> Result<()> {
+    let prometheus = debian(root, PROMETHEUS, "prometheus")?;
     let mut command = Command::new("python3");
-    command.arg(root.join("tests/interop/queries/run.py")).arg(root).arg(binary(root)?).arg(prometheus(root, "prometheus")?);
+    command.arg(root.join("tests/interop/queries/run.py")).arg(root).arg(binary(root)?).arg(prometheus);
     match (std::env::var_os(TEMPO), std::env::var_os(TEMPO_OTLP)) {
         (Some(api), Some(otlp)) => drop(command.arg("--tempo").arg(api).arg("--tempo-otlp").arg(otlp)),
         (None, None) => println!("no Tempo: set {TEMPO} and {TEMPO_OTLP} to ask a running one, too"),
