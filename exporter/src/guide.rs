@@ -27,7 +27,8 @@
 //!
 //! # 3. A request is admitted
 //!
-//! The row is in the log from here on, as in progress; a marker says every 15 s that it still is.
+//! The row is in the log from here on, as in progress. The next marker shows the account: it goes out a second later, or as soon after that as
+//! there is an attempt, and then one goes out every 15 s. A request that is over within a second sends its first marker only.
 //!
 //! ```
 //! # use codex_pooler_exporter::Exporter;
