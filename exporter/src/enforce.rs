@@ -254,26 +254,28 @@ fn attributes(given: Vec<KeyValue>, allowed: &[&str], is_correction: bool) -> Ve
 
 /// Makes the texts that follow from other attributes what they have to be.
 pub(crate) fn correct(kept: &mut [KeyValue], is_correction: bool) {
-    if !kept.iter().any(|attribute| is_derived(attribute.key.as_str())) {
+    let derived: Vec<_> = (0..kept.len()).filter(|at| is_derived(kept[*at].key.as_str())).collect();
+    if derived.is_empty() {
         return;
     }
     let Ok(inputs) = Inputs::collect(|key| {
-        let value = kept.iter().find(|attribute| attribute.key.as_str() == key).map(|attribute| attribute.value.clone());
-        Ok::<_, Infallible>(match value {
-            Some(Value::String(text)) => Some(Input::Text(Cow::Owned(text.to_string()))),
-            Some(Value::I64(number)) => Some(Input::Int(number)),
-            Some(Value::F64(number)) => Some(Input::Double(number)),
+        Ok::<_, Infallible>(match &kept.iter().find(|attribute| attribute.key.as_str() == key).map(|attribute| &attribute.value) {
+            Some(Value::String(text)) => Some(Input::Text(Cow::Borrowed(text.as_str()))),
+            Some(Value::I64(number)) => Some(Input::Int(*number)),
+            Some(Value::F64(number)) => Some(Input::Double(*number)),
             _ => None,
         })
     });
-    for attribute in kept.iter_mut().filter(|attribute| is_derived(attribute.key.as_str())) {
-        let given = match &attribute.value {
+    let corrected = |at: usize| {
+        let KeyValue { key, value, .. } = &kept[at];
+        let given = match value {
             Value::String(text) => Some(text.as_str()),
             _ => None,
         };
-        if let Some(text) = inputs.correct(attribute.key.as_str(), given, is_correction) {
-            attribute.value = text.into();
-        }
+        inputs.correct(key.as_str(), given, is_correction).map(|text| (at, text))
+    };
+    for (at, text) in derived.into_iter().filter_map(corrected).collect::<Vec<_>>() {
+        kept[at].value = text.into();
     }
 }
 
