@@ -259,12 +259,14 @@ pub(crate) fn correct(kept: &mut [KeyValue], is_correction: bool) {
         return;
     }
     let Ok(inputs) = Inputs::collect(|key| {
-        Ok::<_, Infallible>(match &kept.iter().find(|attribute| attribute.key.as_str() == key).map(|attribute| &attribute.value) {
-            Some(Value::String(text)) => Some(Input::Text(Cow::Borrowed(text.as_str()))),
-            Some(Value::I64(number)) => Some(Input::Int(*number)),
-            Some(Value::F64(number)) => Some(Input::Double(*number)),
-            _ => None,
-        })
+        Ok::<_, Infallible>(
+            match &kept.iter().find(|attribute| attribute.key.as_str() == key).map(|attribute| &attribute.value) {
+                Some(Value::String(text)) => Some(Input::Text(Cow::Borrowed(text.as_str()))),
+                Some(Value::I64(number)) => Some(Input::Int(*number)),
+                Some(Value::F64(number)) => Some(Input::Double(*number)),
+                _ => None,
+            },
+        )
     });
     let corrected = |at: usize| {
         let KeyValue { key, value, .. } = &kept[at];

@@ -112,6 +112,9 @@
 //! }
 //! ```
 //!
+//! A program that ends without it, by [`std::process::exit`] or by a signal, takes along what is queued: half a second's worth, or what the
+//! receiver has not taken yet. One that forks takes no threads along: build the exporter in the process that records.
+//!
 //! # The row
 //!
 //! `pooler-otel requests` now shows it: succeeded, `Aurora seat 2 · Core agents`, one retry, `692 tokens · $0.0003`, and `error.code` none,
