@@ -1,7 +1,7 @@
 //! OTLP over gRPC and over HTTP: one message out, and what the receiver says to it.
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flate2::write::GzEncoder;
@@ -33,6 +33,8 @@ pub(crate) enum Answer {
     NotNow(Option<Duration>),
     /// It speaks another protocol. Who mends its configuration gets what waits.
     OtherProtocol,
+    /// It does not speak TLS, or its certificate is not trusted. The same holds.
+    NoTls,
 }
 
 /// A message that is ready to be sent, more than once if need be.
@@ -124,6 +126,7 @@ impl Client {
                 let message = tonic::Request::from_parts(metadata.clone(), tonic::Extensions::default(), (**message).clone());
                 match tokio::time::timeout(*timeout, client.export(message)).await {
                     Ok(Ok(response)) => taken(&response.into_inner()),
+                    Ok(Err(status)) if is_tls(&status) => Answer::NoTls,
                     Ok(Err(status)) if is_no_grpc(&status) => Answer::OtherProtocol,
                     Ok(Err(status)) => grpc_answer(&status),
                     Err(_) => {
@@ -138,6 +141,7 @@ impl Client {
                 *request.body_mut() = Some(body.clone().into());
                 match client.execute(request).await {
                     Ok(response) => http_answer(response).await,
+                    Err(error) if is_tls(&error) => Answer::NoTls,
                     Err(error) if is_no_http1(&error) => Answer::OtherProtocol,
                     Err(_) => Answer::NotNow(None),
                 }
@@ -169,9 +173,16 @@ fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        next = error.source();
+        // An I/O error that was made of another one does not name that as its source, but that one's source.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = inner.map(|inner| inner as &dyn Error).or_else(|| error.source());
     }
     None
+}
+
+/// Whether TLS failed.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    cause::<rustls::Error>(error).is_some()
 }
 
 /// Whether what answered does not speak gRPC: bytes that are no HTTP/2, or HTTP/2 with an answer that has no gRPC status.
