@@ -33,7 +33,7 @@ pub mod attr {
     pub const COST_SETTLED_USD: &str = "codex_pooler.cost.settled_usd";
     /// Error code of the request or of the attempt; `none` on a row that has none.
     pub const ERROR_CODE: &str = "codex_pooler.error.code";
-    /// Number of the marker; 0 is sent at admission, the others as heartbeats.
+    /// Number of the marker; 0 is sent at admission, and the highest one holds.
     pub const IN_PROGRESS_SEQUENCE: &str = "codex_pooler.in_progress.sequence";
     /// Id of the Pool.
     pub const POOL_ID: &str = "codex_pooler.pool.id";

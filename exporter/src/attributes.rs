@@ -58,6 +58,11 @@ impl Attributes {
         self.add(key, check::Value::Bool(value), || value.into());
     }
 
+    /// A text composed of other attributes. [`Self::compose`] judges it, when these are known.
+    pub(crate) fn composed(&mut self, key: &'static str, text: String) {
+        self.values.push(KeyValue::new(key, text));
+    }
+
     /// Makes the composed texts of a whole row what follows from the attributes that were allowed.
     pub(crate) fn compose(&mut self) {
         crate::enforce::correct(&mut self.values, false);
@@ -65,7 +70,9 @@ impl Attributes {
 
     /// An id. It needs no check: whatever its bits, its form is the one that the contract wants.
     pub(crate) fn id(&mut self, key: &'static str, id: Uuid) {
-        self.values.push(KeyValue::new(key, id.to_string()));
+        let mut buffer = Uuid::encode_buffer();
+        let text: &str = id.hyphenated().encode_lower(&mut buffer);
+        self.values.push(KeyValue::new(key, text.to_owned()));
     }
 
     pub(crate) fn maybe_id(&mut self, key: &'static str, id: Option<Uuid>) {

@@ -1,7 +1,7 @@
 //! What is due by the clock: markers of open requests, and rows that have waited long enough for their settlement. One thread for all.
 //!
 //! Everything of a kind waits equally long, so that what came first is due first. And what comes while the thread sleeps is not due before
-//! the shorter of the two times is over, so that the thread need not be woken for it: it sleeps no longer than that.
+//! the shortest of their times is over, so that the thread need not be woken for it: it sleeps no longer than that.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -12,8 +12,12 @@ use crossbeam_queue::SegQueue;
 use crate::open::Open;
 use crate::queue::{FOREVER, Job, Queue, lock};
 
-/// Open requests that send heartbeats at most. Beyond it a request is still recorded, and sends its first marker only.
+/// Open requests that send heartbeats at most, and those that ended within the last [`LOOK_AFTER`]. Beyond it a request is still recorded, and
+/// sends its first marker only.
 const MAX_WATCHED: usize = 65_536;
+/// How long after its admission a request is looked at, and how long after that again, until it has an attempt. Its next marker goes out then,
+/// so that a live row soon shows its account, and a request that is over by then has cost no more than its first marker.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// Rows that wait for their settlement at most. Beyond it a row is sent as it is, and its settlement as a correction.
 const MAX_HELD: usize = 16_384;
 /// Shortest sleep of the thread, so that a very short time does not keep it busy.
@@ -21,9 +25,12 @@ const MIN_SLEEP: Duration = Duration::from_millis(10);
 
 pub(crate) struct Clock {
     heartbeat: Duration,
+    look_after: Duration,
     hold: Duration,
-    /// Requests whose next marker is due then, with its number.
-    watched: SegQueue<(Instant, Weak<Open>, u32)>,
+    /// Requests that are looked at then, because no marker has shown an account yet.
+    young: SegQueue<Watched>,
+    /// Requests whose next marker is due then.
+    watched: SegQueue<Watched>,
     /// Rows that are recorded then.
     held: SegQueue<(Instant, Weak<Open>)>,
     /// The first ones, once they were taken out and were not due. Held while rows are recorded, so that closing finds every row.
@@ -32,9 +39,20 @@ pub(crate) struct Clock {
     stop: Condvar,
 }
 
+/// A request that sends markers while it is open.
+struct Watched {
+    due: Instant,
+    open: Weak<Open>,
+    /// Number of its next marker.
+    sequence: u32,
+    /// When it sent the last one.
+    marked: Instant,
+}
+
 #[derive(Default)]
 struct Next {
-    watched: Option<(Instant, Weak<Open>, u32)>,
+    young: Option<Watched>,
+    watched: Option<Watched>,
     held: Option<(Instant, Weak<Open>)>,
 }
 
@@ -43,7 +61,9 @@ impl Clock {
     pub(crate) fn new(heartbeat: Duration, hold: Duration) -> Self {
         Self {
             heartbeat: heartbeat.min(FOREVER),
+            look_after: heartbeat.min(LOOK_AFTER),
             hold: hold.min(FOREVER),
+            young: SegQueue::new(),
             watched: SegQueue::new(),
             held: SegQueue::new(),
             next: Mutex::default(),
@@ -56,11 +76,12 @@ impl Clock {
         self.heartbeat
     }
 
-    /// Asks for a marker with this number after the time between two.
-    pub(crate) fn watch(&self, open: Weak<Open>, sequence: u32) {
+    /// Looks after the further markers of a request that sends its first one now.
+    fn watch(&self, open: Weak<Open>) {
         // Threads that ask at the same moment may pass the bound by one each.
-        if self.watched.len() < MAX_WATCHED && !self.closed.load(SeqCst) {
-            self.watched.push((Instant::now() + self.heartbeat, open, sequence));
+        if self.young.len() + self.watched.len() < MAX_WATCHED && !self.closed.load(SeqCst) {
+            let now = Instant::now();
+            self.young.push(Watched { due: now + self.look_after, open, sequence: 1, marked: now });
         }
     }
 
@@ -79,26 +100,50 @@ impl Clock {
         let mut next = lock(&self.next);
         while !self.closed.load(SeqCst) {
             let now = Instant::now();
+            self.look(queue, &mut next, now);
             self.mark(queue, &mut next, now);
             self.release(queue, &mut next, now);
-            let due = [next.watched.as_ref().map(|(due, ..)| *due), next.held.as_ref().map(|(due, _)| *due)];
-            let due = due.into_iter().flatten().min().map_or(Duration::MAX, |due| due.saturating_duration_since(now));
+            let watched = [&next.young, &next.watched].map(|first| first.as_ref().map(|watched| watched.due));
+            let due = watched.into_iter().chain([next.held.as_ref().map(|(due, _)| *due)]).flatten().min();
+            let due = due.map_or(Duration::MAX, |due| due.saturating_duration_since(now));
             // No row waits for a time of zero.
-            let hold = if self.hold.is_zero() { self.heartbeat } else { self.hold };
-            let sleep = due.min(self.heartbeat).min(hold).max(MIN_SLEEP);
+            let hold = if self.hold.is_zero() { self.look_after } else { self.hold };
+            let sleep = due.min(self.look_after).min(hold).max(MIN_SLEEP);
             next = self.stop.wait_timeout(next, sleep).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    fn mark(&self, queue: &Queue, next: &mut Next, now: Instant) {
-        while let Some((due, open, sequence)) = next.watched.take().or_else(|| self.watched.pop()) {
-            let Some(request) = open.upgrade() else { continue };
-            if due > now {
-                next.watched = Some((due, open, sequence));
+    fn look(&self, queue: &Queue, next: &mut Next, now: Instant) {
+        while let Some(watched) = next.young.take().or_else(|| self.young.pop()) {
+            let Some(request) = watched.open.upgrade() else { continue };
+            if watched.due > now {
+                next.young = Some(watched);
                 return;
             }
-            if request.mark(queue, sequence) {
-                self.watch(open, sequence.saturating_add(1));
+            let has_attempt = request.has_attempt();
+            if !has_attempt && now.saturating_duration_since(watched.marked) < self.heartbeat {
+                self.young.push(Watched { due: now + self.look_after, ..watched });
+            } else if request.mark(queue, watched.sequence) {
+                let (sequence, marked) = (watched.sequence.saturating_add(1), now);
+                if has_attempt {
+                    self.watched.push(Watched { due: now + self.heartbeat, sequence, marked, ..watched });
+                } else {
+                    self.young.push(Watched { due: now + self.look_after, sequence, marked, ..watched });
+                }
+            }
+        }
+    }
+
+    fn mark(&self, queue: &Queue, next: &mut Next, now: Instant) {
+        while let Some(watched) = next.watched.take().or_else(|| self.watched.pop()) {
+            let Some(request) = watched.open.upgrade() else { continue };
+            if watched.due > now {
+                next.watched = Some(watched);
+                return;
+            }
+            if request.mark(queue, watched.sequence) {
+                let sequence = watched.sequence.saturating_add(1);
+                self.watched.push(Watched { due: now + self.heartbeat, sequence, marked: now, ..watched });
             }
         }
     }
@@ -120,12 +165,11 @@ impl Clock {
         let mut next = lock(&self.next);
         while let Some((_, open)) = next.held.take().or_else(|| self.held.pop()) {
             if let Some(request) = open.upgrade() {
-                request.settle_unknown();
-                request.record(queue);
+                request.give_up(queue);
             }
         }
         *next = Next::default();
-        while self.watched.pop().is_some() {}
+        while self.young.pop().or_else(|| self.watched.pop()).is_some() {}
         drop(next);
         self.stop.notify_all();
     }
@@ -134,5 +178,5 @@ impl Clock {
 /// Adds the first marker of a request that is admitted now, and watches over the further ones.
 pub(crate) fn admit(queue: &Queue, open: &Arc<Open>, at: SystemTime) {
     queue.push(Job::Marker { open: Arc::clone(open), sequence: 0, at });
-    queue.clock.watch(Arc::downgrade(open), 1);
+    queue.clock.watch(Arc::downgrade(open));
 }

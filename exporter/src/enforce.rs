@@ -254,20 +254,22 @@ fn attributes(given: Vec<KeyValue>, allowed: &[&str], is_correction: bool) -> Ve
 
 /// Makes the texts that follow from other attributes what they have to be.
 pub(crate) fn correct(kept: &mut [KeyValue], is_correction: bool) {
-    if !kept.iter().any(|attribute| is_derived(attribute.key.as_str())) {
+    let derived: Vec<_> = (0..kept.len()).filter(|at| is_derived(kept[*at].key.as_str())).collect();
+    if derived.is_empty() {
         return;
     }
     let inputs = Inputs::new(|source| {
-        let value = kept.iter().find(|attribute| attribute.key.as_str() == source.key()).map(|attribute| attribute.value.clone());
+        let value = kept.iter().find(|attribute| attribute.key.as_str() == source.key()).map(|attribute| &attribute.value);
         Ok::<_, Infallible>(match value {
-            Some(Value::String(text)) => Some(Input::Text(Cow::Owned(text.to_string()))),
-            Some(Value::I64(number)) => Some(Input::Int(number)),
-            Some(Value::F64(number)) => Some(Input::Double(number)),
+            Some(Value::String(text)) => Some(Input::Text(Cow::Borrowed(text.as_str()))),
+            Some(Value::I64(number)) => Some(Input::Int(*number)),
+            Some(Value::F64(number)) => Some(Input::Double(*number)),
             _ => None,
         })
     });
     let mut corrected = Vec::new();
-    for (at, attribute) in kept.iter().enumerate().filter(|(_, attribute)| is_derived(attribute.key.as_str())) {
+    for at in derived {
+        let attribute = &kept[at];
         let given = match &attribute.value {
             Value::String(text) => Some(text.as_str()),
             _ => None,

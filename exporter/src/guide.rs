@@ -27,7 +27,8 @@
 //!
 //! # 3. A request is admitted
 //!
-//! The row is in the log from here on, as in progress; a marker says every 15 s that it still is.
+//! The row is in the log from here on, as in progress. The next marker shows the account: it goes out a second later, or as soon after that as
+//! there is an attempt, and then one goes out every 15 s. A request that is over within a second sends its first marker only.
 //!
 //! ```
 //! # use codex_pooler_exporter::Exporter;
@@ -110,6 +111,9 @@
 //!     eprintln!("telemetry lost: {totals:?}");
 //! }
 //! ```
+//!
+//! A program that ends without it, by [`std::process::exit`] or by a signal, takes along what is queued: half a second's worth, or what the
+//! receiver has not taken yet. One that forks takes no threads along: build the exporter in the process that records.
 //!
 //! # The row
 //!

@@ -59,6 +59,10 @@ impl Open {
         if attempts.len() == MAX_ATTEMPTS {
             attempts.remove(0);
         }
+        if attempts.is_empty() {
+            // Most requests have one, and the room for four that a list would take at once is the largest thing that a request allocates.
+            attempts.reserve_exact(1);
+        }
         attempts.push(Attempt { number, started_at: at, ..attempt });
         number
     }
@@ -85,12 +89,19 @@ impl Open {
         }
     }
 
-    /// Gives up waiting for a settlement.
-    pub(crate) fn settle_unknown(&self) {
+    /// Hands the row to the queue as [`Self::record`] does, because nobody is left who could settle it. Says whether it was recorded before, as
+    /// pending.
+    pub(crate) fn give_up(self: &Arc<Self>, queue: &Queue) -> bool {
         let mut state = self.lock();
-        if state.phase != Phase::Recorded && state.lifecycle.settlement == Settlement::Pending {
+        let is_pending = state.lifecycle.settlement == Settlement::Pending;
+        if state.phase == Phase::Recorded {
+            return is_pending;
+        }
+        if is_pending {
             state.lifecycle.settlement = Settlement::Unknown;
         }
+        self.push(&mut state, queue);
+        false
     }
 
     /// Ends the request, unless it has ended. Says whether it should be held for its settlement; else it is to be [recorded](Self::record).
@@ -125,7 +136,10 @@ impl Open {
 
     /// Hands the row to the queue, if the request has ended and this has not happened yet.
     pub(crate) fn record(self: &Arc<Self>, queue: &Queue) {
-        let mut state = self.lock();
+        self.push(&mut self.lock(), queue);
+    }
+
+    fn push(self: &Arc<Self>, state: &mut State, queue: &Queue) {
         if state.phase == Phase::Held {
             state.phase = Phase::Recorded;
             let spans = 1 + state.lifecycle.attempts.len();
@@ -143,9 +157,13 @@ impl Open {
         state.phase == Phase::Open
     }
 
-    /// Whether the settlement was not known when the row was recorded, or is not known yet.
-    pub(crate) fn is_pending(&self) -> bool {
-        self.lock().lifecycle.settlement == Settlement::Pending
+    pub(crate) fn settlement(&self) -> Settlement {
+        self.lock().lifecycle.settlement
+    }
+
+    /// Whether there is an account that a marker could show.
+    pub(crate) fn has_attempt(&self) -> bool {
+        !self.lock().lifecycle.attempts.is_empty()
     }
 
     /// Whether nobody has said how it ended.

@@ -1,7 +1,7 @@
 //! OTLP over gRPC and over HTTP: one message out, and what the receiver says to it.
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flate2::write::GzEncoder;
@@ -33,6 +33,8 @@ pub(crate) enum Answer {
     NotNow(Option<Duration>),
     /// It speaks another protocol. Who mends its configuration gets what waits.
     OtherProtocol,
+    /// It does not speak TLS, or its certificate is not trusted. The same holds.
+    NoTls,
 }
 
 /// A message that is ready to be sent, more than once if need be.
@@ -41,8 +43,10 @@ pub(crate) enum Ready {
     Http(bytes::Bytes),
 }
 
+type GrpcClient = TraceServiceClient<Channel>;
+
 pub(crate) enum Client {
-    Grpc { client: Box<TraceServiceClient<Channel>>, metadata: MetadataMap, timeout: Duration },
+    Grpc { endpoint: Box<Endpoint>, compression: Compression, client: Box<GrpcClient>, metadata: MetadataMap, timeout: Duration },
     Http { client: reqwest::Client, request: reqwest::Request, compression: Compression },
 }
 
@@ -71,12 +75,10 @@ impl Client {
             };
             endpoint = endpoint.tls_config(tls).map_err(|_| config.tls.error())?;
         }
-        let mut client = TraceServiceClient::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_ANSWER_BYTES);
-        if config.compression == Compression::Gzip {
-            client = client.send_compressed(CompressionEncoding::Gzip);
-        }
+        let (compression, timeout) = (config.compression, config.timeout);
+        let client = Box::new(grpc_client(&endpoint, compression));
         let metadata = MetadataMap::from_headers(config.headers.0.clone());
-        Ok(Self::Grpc { client: Box::new(client), metadata, timeout: config.timeout })
+        Ok(Self::Grpc { endpoint: Box::new(endpoint), compression, client, metadata, timeout })
     }
 
     fn http(config: &Config) -> Result<Self, BuildError> {
@@ -120,13 +122,18 @@ impl Client {
     /// Sends a message once.
     pub(crate) async fn send(&mut self, message: &Ready) -> Answer {
         match (self, message) {
-            (Self::Grpc { client, metadata, timeout }, Ready::Grpc(message)) => {
+            (Self::Grpc { endpoint, compression, client, metadata, timeout }, Ready::Grpc(message)) => {
                 let message = tonic::Request::from_parts(metadata.clone(), tonic::Extensions::default(), (**message).clone());
                 match tokio::time::timeout(*timeout, client.export(message)).await {
                     Ok(Ok(response)) => taken(&response.into_inner()),
+                    Ok(Err(status)) if is_tls(&status) => Answer::NoTls,
                     Ok(Err(status)) if is_no_grpc(&status) => Answer::OtherProtocol,
                     Ok(Err(status)) => grpc_answer(&status),
-                    Err(_) => Answer::NotNow(None),
+                    Err(_) => {
+                        // The connection may be one that a machine in between has forgotten, and would stay silent for a quarter of an hour.
+                        **client = grpc_client(endpoint, *compression);
+                        Answer::NotNow(None)
+                    }
                 }
             }
             (Self::Http { client, request, .. }, Ready::Http(body)) => {
@@ -134,6 +141,7 @@ impl Client {
                 *request.body_mut() = Some(body.clone().into());
                 match client.execute(request).await {
                     Ok(response) => http_answer(response).await,
+                    Err(error) if is_tls(&error) => Answer::NoTls,
                     Err(error) if is_no_http1(&error) => Answer::OtherProtocol,
                     Err(_) => Answer::NotNow(None),
                 }
@@ -141,6 +149,15 @@ impl Client {
             // A client prepares its own messages.
             _ => Answer::Refused,
         }
+    }
+}
+
+/// A client that connects when it is used.
+fn grpc_client(endpoint: &Endpoint, compression: Compression) -> GrpcClient {
+    let client = TraceServiceClient::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_ANSWER_BYTES);
+    match compression {
+        Compression::Gzip => client.send_compressed(CompressionEncoding::Gzip),
+        Compression::None => client,
     }
 }
 
@@ -156,9 +173,16 @@ fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        next = error.source();
+        // An I/O error that was made of another one does not name that as its source, but that one's source.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = inner.map(|inner| inner as &dyn Error).or_else(|| error.source());
     }
     None
+}
+
+/// Whether TLS failed.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    cause::<rustls::Error>(error).is_some()
 }
 
 /// Whether what answered does not speak gRPC: bytes that are no HTTP/2, or HTTP/2 with an answer that has no gRPC status.
@@ -185,6 +209,8 @@ fn grpc_answer(status: &tonic::Status) -> Answer {
     use tonic_types::StatusExt as _;
     let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
     match status.code() {
+        // tonic's own words, and no code of theirs: an answer that nobody has to read says nothing against the spans, which were taken.
+        OutOfRange if status.message().starts_with("Error, decoded message length too large") => Answer::Taken { rejected: 0 },
         Cancelled | DeadlineExceeded | Aborted | OutOfRange | Unavailable | DataLoss => Answer::NotNow(asked),
         ResourceExhausted if asked.is_some() => Answer::NotNow(asked),
         // Not the receiver's word: the connection broke.

@@ -14,7 +14,7 @@ use crate::lifecycle::{Attempt, INTERRUPTED, Lifecycle, Settlement};
 use crate::open::Open;
 use crate::queue::Job;
 
-/// A request that is open, and what makes a silence of it impossible: dropped, it is recorded as failed with the code [`INTERRUPTED`].
+/// A request, and what makes a silence of it impossible: dropped while it is open, it is recorded as failed with the code [`INTERRUPTED`].
 #[derive(Debug)]
 struct Guard {
     exporter: Arc<Inner>,
@@ -27,7 +27,7 @@ impl Guard {
         if !(open.end(end) && queue.clock.hold(open)) {
             open.record(queue);
         }
-        Finished { inner: Some((Arc::clone(&self.exporter), Arc::clone(open))), corrections: 0, settled: false }
+        Finished { inner: Some(self), corrections: 0, settled: false }
     }
 }
 
@@ -36,8 +36,7 @@ impl Drop for Guard {
         if self.open.is_open() {
             // Nobody is left who could settle it.
             self.open.end(End::failed(INTERRUPTED).into());
-            self.open.settle_unknown();
-            self.open.record(&self.exporter.queue);
+            self.open.give_up(&self.exporter.queue);
         }
     }
 }
@@ -199,7 +198,7 @@ impl Request {
 /// ```
 #[derive(Debug)]
 pub struct Finished {
-    inner: Option<(Arc<Inner>, Arc<Open>)>,
+    inner: Option<Guard>,
     corrections: u32,
     /// A correction said more of the settlement than that it is pending.
     settled: bool,
@@ -215,12 +214,13 @@ impl Finished {
 
     /// As [`Self::settle`]; `at` is when it was learned, should it be a correction.
     pub fn settle_at(&mut self, settlement: Settlement, at: SystemTime) {
-        let Some((exporter, open)) = &self.inner else { return };
+        let Some(Guard { exporter, open }) = &self.inner else { return };
         open.settle(settlement);
         open.record(&exporter.queue);
-        let before = open.lifecycle();
-        if before.settlement != settlement && !matches!(before.settlement, Settlement::Known { .. }) {
-            self.correct_at(Lifecycle { settlement, ..before }, at);
+        let recorded = open.settlement();
+        if recorded != settlement && !matches!(recorded, Settlement::Known { .. }) {
+            let after = Lifecycle { settlement, ..open.lifecycle() };
+            self.correct_at(after, at);
         }
     }
 
@@ -232,7 +232,7 @@ impl Finished {
 
     /// As [`Self::correct`], learned at another time.
     pub fn correct_at(&mut self, after: Lifecycle, at: SystemTime) {
-        if let Some((exporter, open)) = &self.inner {
+        if let Some(Guard { exporter, open }) = &self.inner {
             open.record(&exporter.queue);
             self.corrections = self.corrections.saturating_add(1);
             self.settled |= after.settlement != Settlement::Pending;
@@ -244,7 +244,7 @@ impl Finished {
     /// What was recorded, or will be; none if the exporter is disabled.
     #[must_use]
     pub fn lifecycle(&self) -> Option<Lifecycle> {
-        self.inner.as_ref().map(|(_, open)| open.lifecycle())
+        self.inner.as_ref().map(|guard| guard.open.lifecycle())
     }
 }
 
@@ -252,13 +252,10 @@ impl Drop for Finished {
     #[inline]
     fn drop(&mut self) {
         if !self.settled
-            && let Some((exporter, open)) = &self.inner
+            && let Some(Guard { exporter, open }) = &self.inner
+            && open.give_up(&exporter.queue)
         {
-            open.settle_unknown();
-            open.record(&exporter.queue);
-            if open.is_pending() {
-                self.settle(Settlement::Unknown);
-            }
+            self.settle(Settlement::Unknown);
         }
     }
 }

@@ -42,10 +42,10 @@ fn identity(row: &mut Attributes, lifecycle: &Lifecycle) {
             search = longer;
         }
     }
-    row.checked(attr::TEXT_ID, display::short_id(&id).to_owned());
+    row.composed(attr::TEXT_ID, display::short_id(&id).to_owned());
     row.checked(attr::REQUEST_ID, id);
     row.checked(attr::REQUEST_CORRELATION_ID, correlation_id.unwrap_or(ABSENT).to_owned());
-    row.checked(attr::REQUEST_SEARCH, search);
+    row.composed(attr::REQUEST_SEARCH, search);
     row.int(attr::REQUEST_ADMITTED_MS, unix_ms(lifecycle.admitted_at));
 }
 
@@ -59,7 +59,7 @@ fn state(row: &mut Attributes, lifecycle: &Lifecycle, latency_ms: Option<u64>) {
     row.int(attr::REQUEST_RETRY_COUNT, retries);
     row.maybe_int(attr::REQUEST_LATENCY_MS, latency_ms);
     row.text(attr::ERROR_CODE, code.unwrap_or(ABSENT));
-    row.text(attr::TEXT_ERRORS, display::text_errors(&errors(lifecycle)));
+    row.composed(attr::TEXT_ERRORS, display::text_errors(&errors(lifecycle)));
     if let Some(end) = end {
         row.maybe_int(attr::HTTP_RESPONSE_STATUS_CODE, end.http_status);
         row.maybe_member(attr::RESPONSE_STATUS, end.response_status.map(contract::ResponseStatus::as_str));
@@ -81,7 +81,7 @@ fn ownership(row: &mut Attributes, lifecycle: &Lifecycle, account: &Account, key
         row.id(attr::API_KEY_ID, *id);
         row.maybe_text(attr::API_KEY_PREFIX, prefix.as_deref());
     }
-    row.text(attr::TEXT_ACCOUNT, display::text_account(label.as_deref(), pool_name.unwrap_or(DASH)));
+    row.composed(attr::TEXT_ACCOUNT, display::text_account(label.as_deref(), pool_name.unwrap_or(DASH)));
 }
 
 fn how(row: &mut Attributes, lifecycle: &Lifecycle, key_label: Option<&str>, latency_ms: Option<u64>) {
@@ -124,9 +124,9 @@ fn how(row: &mut Attributes, lifecycle: &Lifecycle, key_label: Option<&str>, lat
     if let Some(version) = version {
         row.checked(attr::USER_AGENT_VERSION, version.to_owned());
     }
-    row.text(attr::TEXT_MODEL, text_model);
-    row.text(attr::TEXT_TRANSPORT, display::text_transport(admission.transport, fast_mode, text_client));
-    row.text(attr::TEXT_ROUTE, display::text_route(admission.route, admission.translated_from, latency_ms));
+    row.composed(attr::TEXT_MODEL, text_model);
+    row.composed(attr::TEXT_TRANSPORT, display::text_transport(admission.transport, fast_mode, text_client));
+    row.composed(attr::TEXT_ROUTE, display::text_route(admission.route, admission.translated_from, latency_ms));
 }
 
 fn settlement(row: &mut Attributes, settlement: &Settlement) {
@@ -157,7 +157,7 @@ fn settlement(row: &mut Attributes, settlement: &Settlement) {
     // A number that is refused is not shown either.
     let total = tokens.total.and_then(|total| allowed_int(attr::USAGE_TOTAL_TOKENS, total));
     let cache_read = tokens.cache_read.and_then(|read| allowed_int(attr::USAGE_CACHE_READ_INPUT_TOKENS, read));
-    row.text(attr::TEXT_USAGE, display::text_usage(status, total, cache_read, usd));
+    row.composed(attr::TEXT_USAGE, display::text_usage(status, total, cache_read, usd));
 }
 
 /// Status of the row; an end that says "in progress" contradicts itself.

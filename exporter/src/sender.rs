@@ -136,7 +136,7 @@ impl Sender {
                 }
                 Answer::Refused => return Sent::Refused,
                 Answer::NotNow(asked) => asked,
-                Answer::OtherProtocol => None,
+                Answer::OtherProtocol | Answer::NoTls => None,
             };
             let now = Instant::now();
             let pause = asked.unwrap_or_else(|| with_jitter(self.pause)).min(MAX_PAUSE).max(self.budget.take(now));
@@ -167,6 +167,10 @@ impl Sender {
             (Answer::NotNow(_), _) => {
                 tracing::warn!("the OTLP receiver cannot be reached or is busy; spans wait, and are tried again");
             }
+            (Answer::NoTls, _) => tracing::warn!(
+                "TLS with the OTLP receiver fails: let OTEL_EXPORTER_OTLP_CERTIFICATE name the root that vouches for it, and the endpoint its \
+                 name as in its certificate, or http:// if it has none; spans wait, and are tried again"
+            ),
             (Answer::OtherProtocol, Protocol::Grpc) => tracing::warn!(
                 "the OTLP endpoint does not speak gRPC: set its gRPC port (4317 by default), or the protocol http/protobuf; \
                  spans wait, and are tried again"

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
+use contract::limits::MAX_AHEAD;
 use contract::{AttemptStatus, Method, OTHER, Operation, Record, RecordKind, RequestStatus, Route, Transport, attr, outcome};
 use opentelemetry::InstrumentationScope;
 use opentelemetry::KeyValue;
@@ -210,10 +211,12 @@ const fn upstream_method(method: Method, downstream: Transport, upstream: Transp
     }
 }
 
-/// The latency is measured by a monotonic clock; where it is missing, or the try never ended, wall clocks have to do.
+/// The latency is measured by a monotonic clock; where it is missing or cannot be, or the try never ended, wall clocks have to do.
 fn attempt_end_at(attempt: &Attempt, row_ended_at: SystemTime) -> SystemTime {
     let Some(end) = &attempt.end else { return row_ended_at };
-    end.latency_ms.and_then(|ms| attempt.started_at.checked_add(Duration::from_millis(ms))).unwrap_or(end.at)
+    let by_latency = end.latency_ms.and_then(|ms| attempt.started_at.checked_add(Duration::from_millis(ms)));
+    // Two clocks agree better than that, and a span from the future would be refused.
+    by_latency.filter(|at| at.duration_since(end.at).unwrap_or_default() <= MAX_AHEAD).unwrap_or(end.at)
 }
 
 /// Whether a row's span status is Error. By convention a server span with a 4xx is not; a client that went away is no error of the

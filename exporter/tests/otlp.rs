@@ -197,6 +197,41 @@ fn heartbeats_while_open() {
     assert_eq!(totals.emitted, markers.len() as u64 + 1);
 }
 
+/// Guarantees: a request that is still open a second after its admission shows its account long before the first heartbeat, in one marker more;
+/// one that has no attempt yet waits for it; and one that is over by then has sent its first marker only.
+#[test]
+fn a_live_row_soon_shows_its_account() {
+    let (url, received) = receiver(Protocol::Grpc);
+    let exporter = Exporter::builder().endpoint(url).build().unwrap();
+    let of = |id: Uuid| move |span: &Span| view::text(&span.attributes, attr::REQUEST_ID) == Some(id.to_string().as_str());
+    let markers = |id: Uuid| -> Vec<(Option<i64>, Option<String>)> {
+        let spans = received.of_kind(RecordKind::InProgress).into_iter().filter(of(id));
+        let shown = |span: Span| {
+            let label = view::text(&span.attributes, attr::UPSTREAM_ACCOUNT_LABEL).map(str::to_owned);
+            (view::int(&span.attributes, attr::IN_PROGRESS_SEQUENCE), label)
+        };
+        spans.map(shown).collect()
+    };
+    let marker = |sequence, label: &str| (Some(sequence), Some(label.to_owned()));
+
+    let started = Instant::now();
+    let waiting = exporter.admit(admission()).dispatch();
+    let short = one_request(&exporter);
+    let open = exporter.admit(admission()).dispatch();
+    let attempt = open.attempt(Attempt::new(account(), Transport::HttpSse));
+    received.wait(|_| markers(open.id()).len() >= 2);
+    // What waited was looked at before, and has said nothing since.
+    assert_eq!(markers(waiting.id()), [marker(0, "none")]);
+    let late = waiting.attempt(Attempt::new(account(), Transport::HttpSse));
+    received.wait(|_| markers(waiting.id()).len() >= 2);
+    assert!(started.elapsed() < contract::limits::HEARTBEAT);
+    for id in [open.id(), waiting.id()] {
+        assert_eq!(markers(id), [marker(0, "none"), marker(1, "Aurora seat 1")]);
+    }
+    assert_eq!(markers(short), [marker(0, "none")]);
+    drop((attempt, late, open, waiting));
+}
+
 /// Guarantees: a request that nobody finishes is recorded as interrupted, with its open attempt; once, and without an end of its own making.
 #[test]
 fn a_dropped_request_is_recorded() {

@@ -70,8 +70,8 @@ fn with_tls(backend: &Backend, protocol: &[u8]) -> SocketAddr {
     address
 }
 
-/// This test once more, as the client in a process of its own: says whether its span was exported.
-fn exports(test: &str, address: SocketAddr, protocol: &str, files: &[(&str, &str)]) -> bool {
+/// This test once more, as the client in a process of its own: what it says, and what became of its span.
+fn says(test: &str, address: SocketAddr, protocol: &str, files: &[(&str, &str)]) -> String {
     let mut client = Command::new(std::env::current_exe().unwrap());
     client.args(["--exact", test, "--nocapture"]);
     client.env(ENDPOINT, format!("https://{address}")).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
@@ -81,10 +81,11 @@ fn exports(test: &str, address: SocketAddr, protocol: &str, files: &[(&str, &str
     let output = client.output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{printed}");
-    printed.contains("exported: 1,")
+    printed
 }
 
 fn client() {
+    tracing_subscriber::fmt().with_ansi(false).init();
     let exporter = Exporter::builder().retry_for(Duration::from_millis(1)).build().unwrap();
     exporter.admit_at(admission(), std::time::SystemTime::now()).reject(Rejection::new("policy_denied", 403));
     println!("{:?}", exporter.shutdown());
@@ -97,15 +98,18 @@ fn check(test: &str, backend: &Backend, protocol: &str, alpn: &[u8]) {
     let address = with_tls(backend, alpn);
     let root = ("CERTIFICATE", "root.pem");
     let identity = [("CLIENT_CERTIFICATE", "client.pem"), ("CLIENT_KEY", "client.key.pem")];
-    assert!(!exports(test, address, protocol, &identity), "the system's roots do not vouch for the receiver");
-    assert!(!exports(test, address, protocol, &[root]), "the receiver does not know who that is");
+    let exports = |files: &[(&str, &str)]| says(test, address, protocol, files).contains("exported: 1,");
+    let untrusted = says(test, address, protocol, &identity);
+    assert!(untrusted.contains("exported: 0,"), "the system's roots do not vouch for the receiver");
+    assert!(untrusted.contains("TLS with the OTLP receiver fails"), "{untrusted}");
+    assert!(!exports(&[root]), "the receiver does not know who that is");
     assert!(backend.recorded().is_empty());
-    assert!(exports(test, address, protocol, &[root, identity[0], identity[1]]));
+    assert!(exports(&[root, identity[0], identity[1]]));
     assert_eq!(backend.accepted_spans().len(), 1);
 }
 
 /// Guarantees: over gRPC, a receiver is trusted if and only if the roots that the variables name vouch for it, and it is shown the client's
-/// certificate.
+/// certificate; one that is not trusted is said to be that, with what to change.
 #[test]
 fn a_private_root_over_grpc() {
     check("a_private_root_over_grpc", &Backend::grpc(Script::always(Answer::Accept)), "grpc", b"h2");
