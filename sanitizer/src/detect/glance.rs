@@ -1,7 +1,7 @@
 //! A quick look that tells most texts from secrets: it knows for each detector what a text cannot do without. Only a text that has it is
 //! shown to the detectors.
 
-use memchr::{memchr_iter, memchr3_iter};
+use memchr::memchr_iter;
 
 use super::decode::{MIN_BASE64_DIGITS, MIN_HEX_DIGITS};
 use super::{MAX_TEXT_BYTES, cards, keys, mails, tokens, without_uuids};
@@ -101,12 +101,20 @@ pub(crate) fn surely_harmless(text: &[u8]) -> bool {
         return false;
     }
     let (digits, gaps) = (count(counts, DIGIT), count(counts, JOINT) + count(counts, BLANK));
-    !((has(B) && keys::has_authorization(text))
-        || (digits >= V4_GROUPS && (gaps >= V4_JOINTS || digits >= WHOLE_V4_DIGITS) && may_have_numbers(text))
-        || (has(DOT_OR_D) && gaps >= 2 && has_pair(text, *b"at") && mails::ats(text).next().is_some())
-        || (has(X_OR_P) && digits > 0 && may_have_whole_v4(text, digits))
+    let may_be_mail = has(DOT_OR_D) && gaps >= 2 && text.len() >= mails::SHORTEST_BYTES;
+    let may_be_v4 = digits >= V4_GROUPS && gaps >= V4_JOINTS;
+    let may_be_whole_v4 = has(X_OR_P) && digits > 0;
+    if text.len() < SHORTEST_WORD && !(has(B) || may_be_mail || may_be_v4 || may_be_whole_v4) {
+        return digits < cards::MIN_DIGITS as u64 && count(counts, JOINT) < PEM_DASHES as u64;
+    }
+    let pairs = Pairs::new(text);
+    let may_be_v4 = may_be_v4 && pairs.count(|one, other| is_digit(one) & is_gap(other)) >= V4_JOINTS;
+    !((has(B) && (pairs.has(*b"ar") || pairs.has(*b"si")) && keys::has_authorization(text))
+        || ((may_be_v4 || digits >= cards::MIN_DIGITS as u64) && may_have_numbers(text))
+        || (may_be_mail && pairs.has(*b"at") && mails::ats(text).next().is_some())
+        || (may_be_whole_v4 && (pairs.has(*b"0x") || (digits >= WHOLE_V4_DIGITS && pairs.has(*b"ip"))))
         || (count(counts, JOINT) >= PEM_DASHES as u64 && may_have_pem(text))
-        || (text.len() >= SHORTEST_WORD && (may_have_token(text, has(COLON)) || may_have_split_key(text, counts))))
+        || (text.len() >= SHORTEST_WORD && (may_have_token(text, has(COLON)) || may_have_split_key(text, &pairs, counts))))
 }
 
 /// The sum over all bytes, of which there are few: four at a time, so that they do not wait for one another.
@@ -151,17 +159,21 @@ fn without_leading_uuids(mut text: &[u8]) -> &[u8] {
 
 /// Whether there is no other symbol than those of composed texts, each a word of its own. Where one is glued to something it could stand for
 /// another character.
+#[inline]
 fn symbols_are_harmless(text: &[u8]) -> bool {
-    const KNOWN: [&[u8]; 4] = ["·".as_bytes(), "–".as_bytes(), "←".as_bytes(), "⚡".as_bytes()];
-    const LONG_S: &[u8] = "ſ".as_bytes();
-    memchr3_iter(0xC2, 0xE2, LONG_S[0], text).all(|at| {
-        let rest = &text[at..];
-        if rest[0] == LONG_S[0] {
-            return !rest.starts_with(LONG_S);
-        }
-        let alone = |neighbour: Option<&u8>| neighbour.is_none_or(|byte| *byte == b' ');
-        alone(at.checked_sub(1).and_then(|before| text.get(before)))
-            && KNOWN.iter().any(|symbol| rest.starts_with(symbol) && alone(rest.get(symbol.len())))
+    let is_alone = |neighbour: Option<&u8>| neighbour.is_none_or(|byte| *byte == b' ');
+    text.iter().enumerate().all(|(at, byte)| {
+        let length = match (byte, &text[at..]) {
+            // ·
+            (0xC2, [_, 0xB7, ..]) => 2,
+            // –, ←, ⚡
+            (0xE2, [_, 0x80, 0x93, ..] | [_, 0x86, 0x90, ..] | [_, 0x9A, 0xA1, ..]) => 3,
+            // ſ is read as an s; the others that start so are letters.
+            (0xC5, rest) => return rest.get(1) != Some(&0xBF),
+            (0xC2 | 0xE2, _) => return false,
+            _ => return true,
+        };
+        is_alone(at.checked_sub(1).and_then(|before| text.get(before))) && is_alone(text.get(at + length))
     })
 }
 
@@ -204,27 +216,70 @@ fn may_have_numbers(text: &[u8]) -> bool {
     false
 }
 
-/// An IPv4 address that is one number.
-fn may_have_whole_v4(text: &[u8], digits: u64) -> bool {
-    has_pair(text, *b"0x") || (digits >= WHOLE_V4_DIGITS && has_pair(text, *b"ip"))
-}
-
-/// Whether two small letters, or a digit and one, stand side by side, in either case.
-#[inline]
-fn has_pair(text: &[u8], pair: [u8; 2]) -> bool {
-    const SMALL: u8 = 0x20;
-    // Without a way out in the middle, so that many bytes are looked at in one instruction. A digit has the bit already.
-    let is = |byte: &u8, letter: u8| u8::from(byte | SMALL == letter);
-    text.iter().zip(text.iter().skip(1)).fold(0, |has, (one, other)| has | (is(one, pair[0]) & is(other, pair[1]))) != 0
-}
-
 /// Whether there are as many digits, or capitals, as a key in pieces has, and a prefix of one.
-fn may_have_split_key(text: &[u8], counts: Counts) -> bool {
+fn may_have_split_key(text: &[u8], pairs: &Pairs, counts: Counts) -> bool {
     let (digits, capitals) = (count(counts, DIGIT), count(counts, UPPER));
+    let is_change = |one, other| (is_digit(one) & is_letter(other)) | (is_letter(one) & is_digit(other));
     text.len() > keys::AWS_ID_BYTES
-        && (digits >= keys::MIN_SPLIT_DIGITS as u64 || (digits > 0 && digits + capitals >= keys::AWS_ID_BYTES as u64))
+        && ((digits >= keys::MIN_SPLIT_DIGITS as u64 && pairs.count(is_change) >= keys::MIN_SPLIT_CHANGES as u64)
+            || (digits > 0 && digits + capitals >= keys::AWS_ID_BYTES as u64))
         && keys::starts(text).next().is_some()
         && keys::has_split_key(&without_uuids(text))
+}
+
+/// What stands side by side in a short text. Of a fixed length, and without a branch, so that many bytes are looked at in one instruction.
+struct Pairs {
+    /// The text, and zeros behind it; `None` if it is longer.
+    bytes: Option<[u8; Self::MAX_BYTES + 1]>,
+}
+
+impl Pairs {
+    const MAX_BYTES: usize = 64;
+
+    #[inline]
+    fn new(text: &[u8]) -> Self {
+        let mut bytes = [0; Self::MAX_BYTES + 1];
+        let start = bytes[..Self::MAX_BYTES].get_mut(..text.len());
+        Self { bytes: start.map(|start| start.copy_from_slice(text)).map(|()| bytes) }
+    }
+
+    /// How many pairs are so; of a long text it is not known, and may be any number.
+    #[inline]
+    fn count(&self, is_so: impl Fn(u8, u8) -> u8) -> u64 {
+        let Some(bytes) = &self.bytes else { return u64::MAX };
+        u64::from(
+            bytes[..Self::MAX_BYTES]
+                .iter()
+                .zip(&bytes[1..])
+                .fold(0_u8, |count, (one, other)| count.wrapping_add(is_so(*one, *other))),
+        )
+    }
+
+    /// Whether these two small letters, or a digit and one, are there in either case.
+    #[inline]
+    fn has(&self, [one, other]: [u8; 2]) -> bool {
+        const SMALL: u8 = 0x20;
+        self.count(|this, next| u8::from(this | SMALL == one) & u8::from(next | SMALL == other)) > 0
+    }
+}
+
+fn is_digit(byte: u8) -> u8 {
+    u8::from(byte.wrapping_sub(b'0') < 10)
+}
+
+fn is_letter(byte: u8) -> u8 {
+    u8::from((byte | 0x20).wrapping_sub(b'a') < 26)
+}
+
+/// A joint, a blank, or a bracket as around the dots of an address.
+fn is_gap(byte: u8) -> u8 {
+    // Round brackets differ in their last bit, square ones from curly ones in the bit of small letters.
+    u8::from(byte == b' ')
+        | u8::from(byte.wrapping_sub(b'-') < 2)
+        | u8::from(byte & 0xfe == b'(')
+        | u8::from(byte == b'_')
+        | u8::from(byte | 0x20 == b'{')
+        | u8::from(byte | 0x20 == b'}')
 }
 
 /// Five dashes.
@@ -237,15 +292,16 @@ fn may_have_pem(text: &[u8]) -> bool {
 
 /// A key, a JWT, a random string, something in base64 or hexadecimal digits.
 fn may_have_token(text: &[u8], has_colon: bool) -> bool {
-    // No word is longer than the way from one of these places to the next without being at one of them.
     let mut at = SHORTEST_WORD - 1;
+    // No word of this length is between two of these places.
     while let Some(byte) = text.get(at) {
         if tokens::of_word(*byte) {
-            let start = at - text[..at].iter().rev().take_while(|byte| tokens::of_word(**byte)).count();
-            at += text[at..].iter().take_while(|byte| tokens::of_word(**byte)).count();
-            if at - start >= SHORTEST_WORD && may_be_token(text, start, at, has_colon) {
+            let start = text[..at].iter().rposition(|byte| !tokens::of_word(*byte)).map_or(0, |before| before + 1);
+            let end = text[at..].iter().position(|byte| !tokens::of_word(*byte)).map_or(text.len(), |length| at + length);
+            if end - start >= SHORTEST_WORD && may_be_token(text, start, end, has_colon) {
                 return true;
             }
+            at = end;
         }
         at += SHORTEST_WORD;
     }

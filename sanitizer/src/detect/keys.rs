@@ -16,7 +16,7 @@ const MIN_SPLIT_BYTES: usize = 20;
 /// The longest rest of a key in pieces that is looked at.
 const MAX_SPLIT_BYTES: usize = 40;
 /// Changes between letters and digits in it. Twenty random letters and digits change six times; words and numbers in a row rarely do.
-const MIN_SPLIT_CHANGES: usize = 5;
+pub(super) const MIN_SPLIT_CHANGES: usize = 5;
 /// Pieces of a key have this many characters on average, at least.
 const MIN_PIECE_BYTES: usize = 4;
 /// What is between the pieces, at most.
@@ -27,6 +27,9 @@ pub(super) const AWS_ID_BYTES: usize = 20;
 
 /// Other things that [`is_start`] knows, by their first characters.
 const OTHER_STARTS: &[&[u8]] = &[b"sk-", b"ey", b"ew"];
+
+/// Triples of classes.
+const BITS: usize = 1 << 15;
 
 /// What a character is taken for where keys start: a letter in either case, a digit, a separator, or another. Five bits.
 const CLASSES: [u8; 256] = {
@@ -47,13 +50,12 @@ const CLASSES: [u8; 256] = {
 };
 
 /// A bit for the classes of the first three characters of everything that a key can start with.
-static STARTS: [u64; 1 << 9] = {
-    const fn set(mut starts: [u64; 1 << 9], prefix: &[u8]) -> [u64; 1 << 9] {
+static STARTS: [u64; BITS / 64] = {
+    const fn set(mut starts: [u64; BITS / 64], prefix: &[u8]) -> [u64; BITS / 64] {
         let mut third = 0;
         while third < 1 << 5 {
-            // Behind two characters there may be any.
-            if prefix.len() == 2 || CLASSES[prefix[2] as usize] == third {
-                let bit = start_bit([CLASSES[prefix[0] as usize], CLASSES[prefix[1] as usize], third]);
+            let bit = start_bit([CLASSES[prefix[0] as usize], CLASSES[prefix[1] as usize], third]);
+            if is_prefix_bit(prefix, bit) {
                 starts[bit >> 6] |= 1 << (bit & 63);
             }
             third += 1;
@@ -74,19 +76,29 @@ static STARTS: [u64; 1 << 9] = {
     starts
 };
 
+/// Whether a text that starts like this prefix can have this bit. Behind a prefix of two characters there may be any.
+const fn is_prefix_bit(prefix: &[u8], bit: usize) -> bool {
+    let third = if prefix.len() > 2 { CLASSES[prefix[2] as usize] } else { (bit >> 10) as u8 };
+    bit == start_bit([CLASSES[prefix[0] as usize], CLASSES[prefix[1] as usize], third])
+}
+
 const fn start_bit(classes: [u8; 3]) -> usize {
     classes[0] as usize | (classes[1] as usize) << 5 | (classes[2] as usize) << 10
 }
 
-/// The keys whose prefix starts with each letter.
-static BY_LETTER: LazyLock<[Vec<&Key>; 128]> = LazyLock::new(|| {
-    std::array::from_fn(|letter| KEYS.iter().filter(|key| usize::from(key.prefix[0].to_ascii_lowercase()) == letter).collect())
+/// The keys, in the order of the bits of their prefixes.
+static BY_START: LazyLock<Vec<(usize, &Key)>> = LazyLock::new(|| {
+    let bits = |key: &'static Key| (0..BITS).filter(move |bit| is_prefix_bit(key.prefix, *bit)).map(move |bit| (bit, key));
+    let mut keys: Vec<_> = KEYS.iter().flat_map(bits).collect();
+    keys.sort_by_key(|(bit, _)| *bit);
+    keys
 });
 
-/// The keys whose prefix can start so.
+/// The keys that can start so, by the classes of the first three characters.
 fn keys_from(text: &[u8]) -> impl Iterator<Item = &'static Key> {
-    let letter = text.first().map_or(0, |byte| usize::from(byte.to_ascii_lowercase()));
-    BY_LETTER.get(letter).into_iter().flatten().copied()
+    let bit = text.first_chunk().map_or(0, |start: &[u8; 3]| start_bit(start.map(|byte| CLASSES[usize::from(byte)])));
+    let first = BY_START.partition_point(|(other, _)| *other < bit);
+    BY_START[first..].iter().take_while(move |(other, _)| *other == bit).map(|(_, key)| *key)
 }
 
 /// Whether something here hits the text.
@@ -169,7 +181,7 @@ fn is_dense(tail: &[u8], min_changes: usize, hex_too: bool) -> bool {
     })
 }
 
-/// How often letters and digits take turns.
+/// How often a letter and a digit stand side by side.
 fn changes(piece: &[u8]) -> usize {
     piece.windows(2).filter(|pair| pair[0].is_ascii_digit() != pair[1].is_ascii_digit()).count()
 }

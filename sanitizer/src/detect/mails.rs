@@ -10,6 +10,8 @@ const ENDS: &[&str] = &[
 ];
 /// Longest end of a name of a host that is looked for.
 const MAX_END_BYTES: usize = 24;
+/// The shortest that is spelled out: `a at b.de`.
+pub(super) const SHORTEST_BYTES: usize = 9;
 /// How far the two parts of an address are looked for around its sign.
 const MAX_GAP_BYTES: usize = 4;
 const MAX_HOST_BYTES: usize = 128;

@@ -80,7 +80,6 @@ pub(super) const KEYS: &[Key] = &[
     key("sk-lf-", word, 12),
     key("pk-lf-", word, 12),
     key("hf_", alnum, 20),
-    key("api_org_", alnum, 20),
     key("gsk_", alnum, 20),
     key("xai-", alnum, 20),
     key("nvapi-", word, 20),

@@ -30,8 +30,20 @@ const MIXED_BITS: f64 = 4.3;
 const EVEN_BITS: f64 = 4.1;
 
 /// Whether a byte can be in a word.
-pub(super) const fn of_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'.' | b'-')
+#[inline]
+pub(super) fn of_word(byte: u8) -> bool {
+    static OF_WORD: [bool; 256] = {
+        let mut of_word = [false; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            #[allow(clippy::cast_possible_truncation, reason = "below 128")]
+            let b = byte as u8;
+            of_word[byte] = b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'_' | b'.' | b'-');
+            byte += 1;
+        }
+        of_word
+    };
+    OF_WORD[usize::from(byte)]
 }
 
 /// Whether a long random string is in the text.
