@@ -381,10 +381,25 @@ proptest! {
         prop_assert!(!(surely_harmless(text.as_bytes()) && thorough(&text)), "{text}");
     }
 
+    /// Guarantees: the same for secrets in another case of letters, and with separators put in or changed.
+    #[test]
+    fn harmless_texts_in_pieces_are_not_detected(
+        secret in secret(), changes in prop::collection::vec((any::<prop::sample::Index>(), select(&[" ", ".", "-", "_", "/", ":", "  ", "(", ")", " dot ", "[.]", " at ", "x", "0"][..]), any::<bool>()), 1..5),
+        case in 0..3_u8,
+    ) {
+        let mut text = match case { 0 => secret, 1 => secret.to_uppercase(), _ => secret.to_lowercase() };
+        for (at, separator, replaces) in changes {
+            let start = text.floor_char_boundary(at.index(text.len() + 1));
+            let end = if replaces { text.ceil_char_boundary((start + 1).min(text.len())) } else { start };
+            text.replace_range(start..end, separator);
+        }
+        prop_assert!(!(surely_harmless(text.as_bytes()) && thorough(&text)), "{text}");
+    }
+
     /// Guarantees: the same for random texts.
     #[test]
     fn harmless_random_texts_are_not_detected(
-        text in prop_oneof!["[0-9 .:_-]{0,50}", "[0-9a-f:]{0,40}", "[A-Za-z0-9_=+/.-]{10,60}", "[a-f0-9-]{10,45}", "\\PC{0,60}", "[a-z&%;#0-9]{0,30}"],
+        text in prop_oneof!["[0-9 .:_-]{0,50}", "[0-9a-f:]{0,40}", "[A-Za-z0-9_=+/.-]{10,60}", "[a-f0-9-]{10,45}", "\\PC{0,60}", "[a-z&%;#0-9]{0,30}", "[0-9dot .()x]{7,40}", "[at @.dobx-]{5,30}", "[A-Za-z0-9]{28,40}"],
     ) {
         prop_assert!(!(surely_harmless(text.as_bytes()) && thorough(&text)), "{text}");
     }
