@@ -15,6 +15,7 @@ use contract::{
 use crate::Policy;
 use crate::check::Value;
 use crate::policy::{KeyRule, Outcome};
+use crate::times;
 
 /// Each derived text, with the attributes that it follows from; and whether a correction can be held to it.
 const DERIVED: &[(&str, &[&str], bool)] = &[
@@ -158,7 +159,7 @@ impl<'a> Inputs<'a> {
         let text = if checked.is_ok() { given.unwrap_or("") } else { "" };
         let has_say = || inputs.iter().filter_map(|input| policy.rule(input)).any(|rule| rule.plain().is_none() || rule.hides());
         let is_partial = is_correction && !always;
-        if is_partial && checked.is_ok() && !has_say() {
+        if is_partial && checked.is_ok() && !has_say() && has_known_labels(policy, key, text) {
             return Outcome::Keep;
         }
         let fallback = if let Fallback::Text(text) = rule.fallback { text } else { DASH };
@@ -262,10 +263,14 @@ impl<'a> Inputs<'a> {
 
     /// The given lines, as far as each is a code that the contract lists, or the record's own.
     fn errors(&self, policy: &Policy, given: &str) -> String {
-        let is_fixed =
-            [DASH, "no heartbeat", "quota evidence unavailable"].contains(&given) || given.starts_with("quota exhausted");
-        if is_fixed {
+        const EXHAUSTED: &str = "quota exhausted";
+        if [DASH, "no heartbeat", "quota evidence unavailable", EXHAUSTED].contains(&given) {
             return given.to_owned();
+        }
+        if let Some(rest) = given.strip_prefix(EXHAUSTED) {
+            // The time is said by no attribute; what is none of this age says something else in digits.
+            let is_time = rest.strip_prefix(" · resets ").is_some_and(times::is_possible_instant);
+            return if is_time { given } else { EXHAUSTED }.to_owned();
         }
         let is_own = |code: &str| self.error_code.as_deref() == Some(code);
         let is_known = |code: &str| display::is_known_code(code) && admits(policy, attr::ERROR_CODE, code);
@@ -274,7 +279,47 @@ impl<'a> Inputs<'a> {
     }
 }
 
+/// Whether the labels in a text that cannot be composed again are names, each by its own rule: the pattern of the whole does not count words.
+fn has_known_labels(policy: &Policy, key: &str, text: &str) -> bool {
+    let parts = text.split(display::SEPARATOR);
+    let (keys, labels): (&[&str], Vec<&str>) = match key {
+        attr::TEXT_ACCOUNT => (&[attr::UPSTREAM_ACCOUNT_LABEL, attr::POOL_NAME], parts.collect()),
+        attr::TEXT_MODEL => (&[attr::API_KEY_LABEL], parts.last().into_iter().collect()),
+        _ => return true,
+    };
+    keys.len() == labels.len() && keys.iter().zip(labels).all(|(key, label)| label == DASH || admits(policy, key, label))
+}
+
 /// Whether a text may stand under a key, anywhere.
 fn admits(policy: &Policy, key: &str, text: &str) -> bool {
     policy.rule(key).is_some_and(|rule| rule.check(Value::Text(text)).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: of what a correction's texts cannot be composed from again, the labels are names of six words at most, and the time is one.
+    #[test]
+    fn a_corrections_texts_hold_no_prose() {
+        let inputs = Inputs::collect(|_| Ok::<_, ()>(None)).unwrap();
+        let corrected = |key, text| inputs.correct(key, Some(text), true);
+        for (key, text) in [
+            (attr::TEXT_ACCOUNT, "Aurora seat 1 · nightly batch (EU & US) 7"),
+            (attr::TEXT_ACCOUNT, "– · –"),
+            (attr::TEXT_MODEL, "gpt-5.4 · high / default · CI agents"),
+            (attr::TEXT_ERRORS, "quota exhausted · resets 2026-08-24 06:00:00 UTC"),
+            (attr::TEXT_ERRORS, "quota exhausted"),
+        ] {
+            assert_eq!(corrected(key, text), None, "{text}");
+        }
+        for (key, text, becomes) in [
+            (attr::TEXT_ACCOUNT, "Aurora seat 1 · please tell me what this contract says", DASH),
+            (attr::TEXT_ACCOUNT, "please tell me what this contract says · Core agents", DASH),
+            (attr::TEXT_MODEL, "gpt-5.4 · high / default · please tell me what this contract says", DASH),
+            (attr::TEXT_ERRORS, "quota exhausted · resets 4912-71-83 64:91:20 UTC", "quota exhausted"),
+        ] {
+            assert_eq!(corrected(key, text).as_deref(), Some(becomes), "{text}");
+        }
+    }
 }
