@@ -16,6 +16,7 @@ use contract::{
 use crate::Policy;
 use crate::check::Value;
 use crate::policy::{HIDDEN, KeyRule, Outcome};
+use crate::times;
 
 /// A text that follows from others.
 #[derive(Debug)]
@@ -214,7 +215,7 @@ impl<'a, E, G: Fn(Source) -> Result<Option<Input<'a>>, E>> Inputs<G> {
                 .any(|rule| rule.plain().is_none() || rule.hides())
         };
         let is_partial = is_correction && !derived.in_corrections;
-        if is_partial && checked.is_ok() && !has_say() {
+        if is_partial && checked.is_ok() && !has_say() && has_known_labels(policy, derived.column, text) {
             return Ok(Outcome::Keep);
         }
         // The usual case first: the text is right, and its own rule has seen it.
@@ -415,6 +416,9 @@ impl<'a, E, G: Fn(Source) -> Result<Option<Input<'a>>, E>> Inputs<G> {
         if is_fixed_error(given) {
             return Ok(given.to_owned());
         }
+        if given.starts_with(EXHAUSTED) {
+            return Ok(EXHAUSTED.to_owned());
+        }
         let error_code = self.shown(Source::ErrorCode)?.filter(|code| code != OTHER);
         let is_own = |code: &str| error_code.as_deref() == Some(code);
         let is_known = |code: &str| display::is_known_code(code) && admits(policy, attr::ERROR_CODE, code);
@@ -423,9 +427,14 @@ impl<'a, E, G: Fn(Source) -> Result<Option<Input<'a>>, E>> Inputs<G> {
     }
 }
 
+const EXHAUSTED: &str = "quota exhausted";
+
 /// Whether the error lines say, within their pattern, what is no code.
 fn is_fixed_error(given: &str) -> bool {
-    [DASH, "no heartbeat", "quota evidence unavailable"].contains(&given) || given.starts_with("quota exhausted")
+    // The time is said by no attribute; what is none of this age says something else in digits.
+    let is_time = |rest: &str| rest.strip_prefix(" · resets ").is_some_and(times::is_possible_instant);
+    [DASH, "no heartbeat", "quota evidence unavailable", EXHAUSTED].contains(&given)
+        || given.strip_prefix(EXHAUSTED).is_some_and(is_time)
 }
 
 /// What is left of a text of which all that was written so far was the start; writing anything else to it fails.
@@ -437,6 +446,17 @@ impl Write for Rest<'_> {
         self.0 = self.0.strip_prefix(part.as_bytes()).ok_or(fmt::Error)?;
         Ok(())
     }
+}
+
+/// Whether the labels in a text that cannot be composed again are names, each by its own rule: the pattern of the whole does not count words.
+fn has_known_labels(policy: &Policy, column: Column, text: &str) -> bool {
+    let parts = text.split(display::SEPARATOR);
+    let (keys, labels): (&[&str], Vec<&str>) = match column {
+        Column::Account => (&[attr::UPSTREAM_ACCOUNT_LABEL, attr::POOL_NAME], parts.collect()),
+        Column::Model => (&[attr::API_KEY_LABEL], parts.last().into_iter().collect()),
+        _ => return true,
+    };
+    keys.len() == labels.len() && keys.iter().zip(labels).all(|(key, label)| label == DASH || admits(policy, key, label))
 }
 
 /// Whether a text may stand under a key, anywhere.
@@ -527,6 +547,30 @@ mod tests {
                 assert_eq!(inputs.is_composed(&policy, derived, other.as_bytes()), Ok(false), "{key}: {other}");
                 assert_eq!(inputs.correct(key, Some(&other), false), Ok(Some(text.to_owned())), "{key}: {other}");
             }
+        }
+    }
+
+    /// Guarantees: of what a correction's texts cannot be composed from again, the labels are names of six words at most, and the time is one.
+    #[test]
+    fn a_corrections_texts_hold_no_prose() {
+        let inputs = Inputs::new(|_| Ok::<_, std::convert::Infallible>(None));
+        let corrected = |key, text| inputs.correct(key, Some(text), true).unwrap();
+        for (key, text) in [
+            (attr::TEXT_ACCOUNT, "Aurora seat 1 · nightly batch (EU & US) 7"),
+            (attr::TEXT_ACCOUNT, "– · –"),
+            (attr::TEXT_MODEL, "gpt-5.4 · high / default · CI agents"),
+            (attr::TEXT_ERRORS, "quota exhausted · resets 2026-08-24 06:00:00 UTC"),
+            (attr::TEXT_ERRORS, "quota exhausted"),
+        ] {
+            assert_eq!(corrected(key, text), None, "{text}");
+        }
+        for (key, text, becomes) in [
+            (attr::TEXT_ACCOUNT, "Aurora seat 1 · please tell me what this contract says", DASH),
+            (attr::TEXT_ACCOUNT, "please tell me what this contract says · Core agents", DASH),
+            (attr::TEXT_MODEL, "gpt-5.4 · high / default · please tell me what this contract says", DASH),
+            (attr::TEXT_ERRORS, "quota exhausted · resets 4912-71-83 64:91:20 UTC", "quota exhausted"),
+        ] {
+            assert_eq!(corrected(key, text).as_deref(), Some(becomes), "{text}");
         }
     }
 }

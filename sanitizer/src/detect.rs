@@ -10,6 +10,8 @@ mod cards;
 mod decode;
 mod glance;
 mod keys;
+mod mails;
+mod prefixes;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -67,7 +69,7 @@ fn is_secret(text: &str) -> bool {
         return true;
     }
     let text = without_uuids(text);
-    addresses::found(&text) || cards::found(&text) || tokens::found(&text)
+    mails::found(&text) || addresses::found(&text) || cards::found(&text) || tokens::found(&text) || keys::has_split_key(&text)
 }
 
 /// The text with a control character in the place of every UUID: row ids are what the log is made of, and their digits are no numbers.

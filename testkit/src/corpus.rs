@@ -12,6 +12,7 @@ use serde::Deserialize;
 const FILES: &[(&str, &str)] = &[
     ("places.yaml", include_str!("../../tests/corpus/places.yaml")),
     ("values.yaml", include_str!("../../tests/corpus/values.yaml")),
+    ("evasions.yaml", include_str!("../../tests/corpus/evasions.yaml")),
     ("readings.yaml", include_str!("../../tests/corpus/readings.yaml")),
     ("passing.yaml", include_str!("../../tests/corpus/passing.yaml")),
 ];

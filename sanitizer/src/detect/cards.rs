@@ -4,7 +4,10 @@
 pub(super) const MIN_DIGITS: usize = 13;
 const MAX_DIGITS: usize = 19;
 
-/// Whether a byte may stand, once, between the digits of one number.
+/// Most separators between two of them.
+const MAX_GAP_BYTES: usize = 3;
+
+/// Whether a byte may stand between the digits of one number.
 pub(super) fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'-' | b'.' | b'/' | b'_')
 }
@@ -15,7 +18,7 @@ pub(super) fn found(text: &[u8]) -> bool {
     for byte in text {
         match byte {
             b'0'..=b'9' => run.push(byte - b'0'),
-            _ if is_separator(*byte) && run.in_group => run.in_group = false,
+            _ if is_separator(*byte) && run.gap < MAX_GAP_BYTES => run.gap += 1,
             _ => {
                 if run.has_card() {
                     return true;
@@ -27,21 +30,22 @@ pub(super) fn found(text: &[u8]) -> bool {
     run.has_card()
 }
 
-/// Digits with at most one separator between two of them.
+/// Digits with a few separators, of one kind or several, between them.
 #[derive(Default)]
 struct Run {
     digits: Vec<u8>,
     /// Where groups start: in front of them is no digit.
     starts: Vec<usize>,
-    in_group: bool,
+    /// Separators behind the last digit.
+    gap: usize,
 }
 
 impl Run {
     fn push(&mut self, digit: u8) {
-        if !self.in_group {
+        if self.gap > 0 || self.digits.is_empty() {
             self.starts.push(self.digits.len());
         }
-        self.in_group = true;
+        self.gap = 0;
         self.digits.push(digit);
     }
 

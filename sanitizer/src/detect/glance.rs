@@ -1,106 +1,146 @@
 //! A quick look that tells most texts from secrets: it knows for each detector what a text cannot do without. Only a text that has it is
 //! shown to the detectors.
 
-use memchr::{memchr_iter, memchr2_iter};
+use memchr::memchr_iter;
 
 use super::decode::{MIN_BASE64_DIGITS, MIN_HEX_DIGITS};
-use super::{MAX_TEXT_BYTES, cards, keys, tokens};
+use super::{MAX_TEXT_BYTES, cards, keys, mails, tokens, without_uuids};
 
 /// Length of a UUID, in bytes.
 pub(super) const UUID_BYTES: usize = 36;
-/// The shortest text that a detector hits which has no colon and no `@`: an IPv4 address.
-const SHORTEST_BYTES: usize = 7;
 /// The shortest word that is a key or decodes to something.
-const SHORTEST_WORD: usize = MIN_BASE64_DIGITS;
+const SHORTEST_WORD: usize = keys::SHORTEST_BYTES;
+const _: () =
+    assert!(SHORTEST_WORD <= MIN_BASE64_DIGITS && SHORTEST_WORD <= MIN_HEX_DIGITS && SHORTEST_WORD <= tokens::SHORTER_BYTES);
 /// Colons in an IPv6 address that is written in full.
-const V6_COLONS: usize = 7;
-/// What stands between the numbers of an IPv4 address.
-const V4_JOINTS: usize = 3;
+const V6_COLONS: u64 = 7;
+/// Numbers in an IPv4 address, and what stands between them.
+const V4_GROUPS: u64 = 4;
+const V4_JOINTS: u64 = 3;
+/// Digits of an IPv4 address that is one number, at least.
+const WHOLE_V4_DIGITS: u64 = 8;
 /// Dashes on each side of the words of a PEM.
 const PEM_DASHES: usize = 5;
 
-/// Bits for what occurs in a text. The first two are counted, too.
-const DIGIT: u16 = 1;
-/// Between the numbers of an address.
-const JOINT: u16 = 1 << 1;
-const UPPER: u16 = 1 << 2;
-const COLON: u16 = 1 << 3;
-const AMPERSAND: u16 = 1 << 4;
-const SEMICOLON: u16 = 1 << 5;
-/// Starts a character of which a few are harmless.
-const SYMBOL: u16 = 1 << 6;
-/// What harmless texts do not have: an `@`, what starts an escape, and scripts in which characters are invisible or stand for others.
-const SUSPECT: u16 = 1 << 7;
-/// The letters without which no text has `bearer`, or `basic`, in it.
-const B: u16 = 1 << 8;
-const A: u16 = 1 << 9;
-const R: u16 = 1 << 10;
-const S: u16 = 1 << 11;
-const I: u16 = 1 << 12;
-const C: u16 = 1 << 13;
-const E: u16 = 1 << 14;
-/// Of a word, in the sense of [`tokens::of_word`].
-const WORD: u16 = 1 << 15;
+/// How often bytes of a kind occur, for ten kinds in one number: the counts of a text are the sum of its bytes'.
+type Counts = u64;
 
-/// The bits of each byte.
-static BITS: [u16; 256] = {
-    let mut bits = [0; 256];
+/// Bits of each count.
+const COUNT_BITS: u32 = 6;
+/// Bytes whose counts have room.
+const COUNTED_BYTES: usize = (1 << COUNT_BITS) - 1;
+
+/// The kinds. One of a byte is the number with this bit.
+const DIGIT: u32 = 0;
+const UPPER: u32 = 1;
+/// `.`, `-` and `_`, which join words and numbers.
+const JOINT: u32 = 2;
+/// Blanks and brackets.
+const BLANK: u32 = 3;
+const COLON: u32 = 4;
+/// Starts a character of which a few are harmless.
+const SYMBOL: u32 = 5;
+/// What harmless texts do not have: an `@`, what starts or ends an escape, and scripts in which characters are invisible or stand for others.
+const SUSPECT: u32 = 6;
+/// `b`, without which there is no `basic` and no `bearer`.
+const B: u32 = 7;
+/// A dot, or the letter with which one begins that is spelled out.
+const DOT_OR_D: u32 = 8;
+/// `x` as in `0x`, `p` as in `ip`.
+const X_OR_P: u32 = 9;
+
+const fn one(kind: u32) -> Counts {
+    1 << (kind * COUNT_BITS)
+}
+
+/// What each byte counts.
+static COUNTS: [Counts; 256] = {
+    let mut counts = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         #[allow(clippy::cast_possible_truncation, reason = "below 256")]
         let b = byte as u8;
-        bits[byte] = match b {
-            b'0'..=b'9' => DIGIT,
-            b'.' | b'-' | b'_' => JOINT,
-            b':' => COLON,
-            b'&' => AMPERSAND,
-            b';' => SEMICOLON,
+        counts[byte] = match b {
+            b'0'..=b'9' => one(DIGIT),
+            b'.' => one(JOINT) | one(DOT_OR_D),
+            b'-' | b'_' => one(JOINT),
+            b' ' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' => one(BLANK),
+            b':' => one(COLON),
             // Continues a character, or starts one of Latin, Greek or Cyrillic; combining marks are in the gap between those.
             0x80..=0xBF | 0xC3 | 0xC4 | 0xC6..=0xCB | 0xCE..=0xD1 => 0,
-            0xC2 | 0xC5 | 0xE2 => SYMBOL,
-            b'@' | b'%' | b'\\' | 0x80.. => SUSPECT,
-            _ => match b.to_ascii_lowercase() {
-                b'b' => B,
-                b'a' => A,
-                b'r' => R,
-                b's' => S,
-                b'i' => I,
-                b'c' => C,
-                b'e' => E,
-                _ => 0,
-            },
+            0xC2 | 0xC5 | 0xE2 => one(SYMBOL),
+            b'@' | b'%' | b'\\' | b';' | 0x80.. => one(SUSPECT),
+            _ => {
+                let letter = match b.to_ascii_lowercase() {
+                    b'b' => one(B),
+                    b'd' => one(DOT_OR_D),
+                    b'x' | b'p' => one(X_OR_P),
+                    _ => 0,
+                };
+                if b.is_ascii_uppercase() { letter | one(UPPER) } else { letter }
+            }
         };
-        if b.is_ascii_uppercase() {
-            bits[byte] |= UPPER;
-        }
-        if tokens::of_word(b) {
-            bits[byte] |= WORD;
-        }
         byte += 1;
     }
-    bits
+    counts
 };
 
 /// Whether the detectors surely find nothing in this text, which is UTF-8. To a text without secrets it may say no; the detectors then decide.
+#[inline]
 pub(crate) fn surely_harmless(text: &[u8]) -> bool {
     let text = without_leading_uuids(text);
+    if text.is_empty() {
+        return true;
+    }
     if text.len() > MAX_TEXT_BYTES {
         return false;
     }
-    let seen = Seen::in_text(text);
-    let has = |all: u16| seen.bits & all == all;
-    if has(SUSPECT) || has(AMPERSAND | SEMICOLON) || (has(SYMBOL) && !symbols_are_harmless(text)) {
+    let counts = counts(text);
+    let has = |kind: u32| count(counts, kind) > 0;
+    if has(SUSPECT) || (has(SYMBOL) && !symbols_are_harmless(text)) || (has(COLON) && may_have_colons(text)) {
         return false;
     }
-    if has(COLON) && may_have_colons(text) {
-        return false;
+    let (digits, gaps) = (count(counts, DIGIT), count(counts, JOINT) + count(counts, BLANK));
+    let may_be_mail = has(DOT_OR_D) && gaps >= 2 && text.len() >= mails::SHORTEST_BYTES;
+    let may_be_v4 = digits >= V4_GROUPS && gaps >= V4_JOINTS;
+    let may_be_whole_v4 = has(X_OR_P) && digits > 0;
+    if text.len() < SHORTEST_WORD && !(has(B) || may_be_mail || may_be_v4 || may_be_whole_v4) {
+        return digits < cards::MIN_DIGITS as u64 && count(counts, JOINT) < PEM_DASHES as u64;
     }
-    text.len() < SHORTEST_BYTES
-        || !((seen.joints >= PEM_DASHES && may_have_pem(text))
-            || (has(B | E | A | R) && has_word(text, b"bearer"))
-            || (has(B | A | S | I | C) && has_word(text, b"basic"))
-            || ((seen.digits >= cards::MIN_DIGITS || seen.joints >= V4_JOINTS) && may_have_numbers(text))
-            || (seen.longest_word >= SHORTEST_WORD && may_have_token(text, has(UPPER), has(COLON))))
+    let pairs = Pairs::new(text);
+    let may_be_v4 = may_be_v4 && pairs.count(|one, other| is_digit(one) & is_gap(other)) >= V4_JOINTS;
+    !((has(B) && (pairs.has(*b"ar") || pairs.has(*b"si")) && keys::has_authorization(text))
+        || ((may_be_v4 || digits >= cards::MIN_DIGITS as u64) && may_have_numbers(text))
+        || (may_be_mail && pairs.has(*b"at") && mails::ats(text).next().is_some())
+        || (may_be_whole_v4 && (pairs.has(*b"0x") || (digits >= WHOLE_V4_DIGITS && pairs.has(*b"ip"))))
+        || (count(counts, JOINT) >= PEM_DASHES as u64 && may_have_pem(text))
+        || (text.len() >= SHORTEST_WORD && (may_have_token(text, has(COLON)) || may_have_split_key(text, &pairs, counts))))
+}
+
+/// The sum over all bytes, of which there are few: four at a time, so that they do not wait for one another.
+#[inline]
+fn sum(text: &[u8]) -> Counts {
+    let of = |byte: &u8| COUNTS[usize::from(*byte)];
+    let (fours, rest) = text.as_chunks::<4>();
+    let fours = fours.iter().fold([0; 4], |sums: [Counts; 4], four| std::array::from_fn(|at| sums[at] + of(&four[at])));
+    fours.iter().sum::<Counts>() + rest.iter().map(of).sum::<Counts>()
+}
+
+#[inline]
+fn counts(text: &[u8]) -> Counts {
+    if text.len() <= COUNTED_BYTES {
+        return sum(text);
+    }
+    // A count stays where it is full.
+    text.chunks(COUNTED_BYTES).map(sum).fold(0, |all, more| {
+        (0..=X_OR_P)
+            .fold(0, |out, kind| out | (count(all, kind) + count(more, kind)).min(COUNTED_BYTES as u64) << (kind * COUNT_BITS))
+    })
+}
+
+#[inline]
+fn count(counts: Counts, kind: u32) -> u64 {
+    counts >> (kind * COUNT_BITS) & COUNTED_BYTES as u64
 }
 
 /// What follows the UUIDs at the start, each of which is a word: no detector sees anything in those, and nothing begins in one and ends behind it.
@@ -117,92 +157,129 @@ fn without_leading_uuids(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// What occurs in a text.
-#[derive(Default)]
-struct Seen {
-    bits: u16,
-    digits: usize,
-    joints: usize,
-    /// Bytes in the longest word.
-    longest_word: usize,
-}
-
-impl Seen {
-    /// One look at each byte, without a branch.
-    #[inline]
-    fn in_text(text: &[u8]) -> Self {
-        let (mut seen, mut word) = (Self::default(), 0);
-        for byte in text {
-            let bits = BITS[usize::from(*byte)];
-            seen.bits |= bits;
-            seen.digits += usize::from(bits & DIGIT);
-            seen.joints += usize::from(bits >> 1 & 1);
-            word = if bits & WORD == 0 { 0 } else { word + 1 };
-            seen.longest_word = seen.longest_word.max(word);
-        }
-        seen
-    }
-}
-
 /// Whether there is no other symbol than those of composed texts, each a word of its own. Where one is glued to something it could stand for
 /// another character.
+#[inline]
 fn symbols_are_harmless(text: &[u8]) -> bool {
-    const KNOWN: [&[u8]; 4] = ["·".as_bytes(), "–".as_bytes(), "←".as_bytes(), "⚡".as_bytes()];
-    const LONG_S: &[u8] = "ſ".as_bytes();
-    memchr2_iter(0xC2, 0xE2, text).all(|at| {
-        let alone = |neighbour: Option<&u8>| neighbour.is_none_or(|byte| *byte == b' ');
-        KNOWN.iter().any(|symbol| {
-            text[at..].starts_with(symbol)
-                && alone(at.checked_sub(1).and_then(|before| text.get(before)))
-                && alone(text.get(at + symbol.len()))
-        })
-    }) && memchr_iter(LONG_S[0], text).all(|at| !text[at..].starts_with(LONG_S))
+    let is_alone = |neighbour: Option<&u8>| neighbour.is_none_or(|byte| *byte == b' ');
+    text.iter().enumerate().all(|(at, byte)| {
+        let length = match (byte, &text[at..]) {
+            // ·
+            (0xC2, [_, 0xB7, ..]) => 2,
+            // –, ←, ⚡
+            (0xE2, [_, 0x80, 0x93, ..] | [_, 0x86, 0x90, ..] | [_, 0x9A, 0xA1, ..]) => 3,
+            // ſ is read as an s; the others that start so are letters.
+            (0xC5, rest) => return rest.get(1) != Some(&0xBF),
+            (0xC2 | 0xE2, _) => return false,
+            _ => return true,
+        };
+        is_alone(at.checked_sub(1).and_then(|before| text.get(before))) && is_alone(text.get(at + length))
+    })
 }
 
-/// A URL, or an IPv6 address.
+/// A URL, or an IPv6 address, also with blanks and brackets between its colons.
 fn may_have_colons(text: &[u8]) -> bool {
-    memchr_iter(b':', text).enumerate().any(|(count, at)| count + 1 >= V6_COLONS || matches!(text.get(at + 1), Some(b':' | b'/')))
+    let is_blank = |byte: &&u8| COUNTS[usize::from(**byte)] == one(BLANK);
+    memchr_iter(b':', text).zip(1..).any(|(at, count)| {
+        let next = text[at + 1..].iter().find(|byte| !is_blank(byte));
+        count >= V6_COLONS || matches!(next, Some(b':' | b'/'))
+    })
 }
 
-fn has_word(text: &[u8], word: &[u8]) -> bool {
-    memchr2_iter(word[0], word[0].to_ascii_uppercase(), text)
-        .any(|at| text[at..].get(..word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word)))
-}
-
-/// An IPv4 address, or a card number. UUIDs are full of digits; they are left out where they are a word.
+/// An IPv4 address, or a card number.
 fn may_have_numbers(text: &[u8]) -> bool {
-    const V4_DIGITS: usize = 3;
-    let joint = |byte: u8| BITS[usize::from(byte)] & JOINT != 0;
-    let (mut digits, mut groups, mut in_group) = (0, 0, 0);
-    for word in text.split(|byte| *byte == b' ') {
-        if is_uuid(word) {
-            (digits, groups, in_group) = (0, 0, 0);
-            continue;
-        }
-        for byte in word {
-            if byte.is_ascii_digit() {
-                digits += 1;
-                in_group += 1;
-                groups += usize::from(in_group == 1);
-                if in_group > V4_DIGITS {
-                    groups = 0;
-                }
-                if groups > V4_JOINTS || digits >= cards::MIN_DIGITS {
-                    return true;
-                }
-            } else {
-                in_group = 0;
-                if !joint(*byte) {
-                    groups = 0;
-                }
-                if !cards::is_separator(*byte) {
-                    digits = 0;
-                }
+    /// Of a decimal number; octal ones are longer, and start with a zero.
+    const MAX_DIGITS: usize = 3;
+    let (mut digits, mut groups) = (0, 0);
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        let start = at;
+        at += 1;
+        if byte.is_ascii_digit() {
+            at += text[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            digits += at - start;
+            groups = if at - start <= MAX_DIGITS || *byte == b'0' { groups + 1 } else { 0 };
+            if groups >= V4_GROUPS || digits >= cards::MIN_DIGITS {
+                return true;
+            }
+        } else {
+            if !cards::is_separator(*byte) {
+                digits = 0;
+            }
+            // The letters are those of `dot`.
+            let is_joint = COUNTS[usize::from(*byte)] & (one(JOINT) | one(BLANK)) != 0;
+            if !is_joint && !matches!(byte.to_ascii_lowercase(), b'd' | b'o' | b't') {
+                groups = 0;
             }
         }
-        (groups, in_group) = (0, 0);
     }
     false
+}
+
+/// Whether there are as many digits, or capitals, as a key in pieces has, and a prefix of one.
+fn may_have_split_key(text: &[u8], pairs: &Pairs, counts: Counts) -> bool {
+    let (digits, capitals) = (count(counts, DIGIT), count(counts, UPPER));
+    let is_change = |one, other| (is_digit(one) & is_letter(other)) | (is_letter(one) & is_digit(other));
+    text.len() > keys::AWS_ID_BYTES
+        && ((digits >= keys::MIN_SPLIT_DIGITS as u64 && pairs.count(is_change) >= keys::MIN_SPLIT_CHANGES as u64)
+            || (digits > 0 && digits + capitals >= keys::AWS_ID_BYTES as u64))
+        && keys::starts(text).next().is_some()
+        && keys::has_split_key(&without_uuids(text))
+}
+
+/// What stands side by side in a short text. Of a fixed length, and without a branch, so that many bytes are looked at in one instruction.
+struct Pairs {
+    /// The text, and zeros behind it; `None` if it is longer.
+    bytes: Option<[u8; Self::MAX_BYTES + 1]>,
+}
+
+impl Pairs {
+    const MAX_BYTES: usize = 64;
+
+    #[inline]
+    fn new(text: &[u8]) -> Self {
+        let mut bytes = [0; Self::MAX_BYTES + 1];
+        let start = bytes[..Self::MAX_BYTES].get_mut(..text.len());
+        Self { bytes: start.map(|start| start.copy_from_slice(text)).map(|()| bytes) }
+    }
+
+    /// How many pairs are so; of a long text it is not known, and may be any number.
+    #[inline]
+    fn count(&self, is_so: impl Fn(u8, u8) -> u8) -> u64 {
+        let Some(bytes) = &self.bytes else { return u64::MAX };
+        u64::from(
+            bytes[..Self::MAX_BYTES]
+                .iter()
+                .zip(&bytes[1..])
+                .fold(0_u8, |count, (one, other)| count.wrapping_add(is_so(*one, *other))),
+        )
+    }
+
+    /// Whether these two small letters, or a digit and one, are there in either case.
+    #[inline]
+    fn has(&self, [one, other]: [u8; 2]) -> bool {
+        const SMALL: u8 = 0x20;
+        self.count(|this, next| u8::from(this | SMALL == one) & u8::from(next | SMALL == other)) > 0
+    }
+}
+
+fn is_digit(byte: u8) -> u8 {
+    u8::from(byte.wrapping_sub(b'0') < 10)
+}
+
+fn is_letter(byte: u8) -> u8 {
+    u8::from((byte | 0x20).wrapping_sub(b'a') < 26)
+}
+
+/// A joint, a blank, or a bracket as around the dots of an address.
+fn is_gap(byte: u8) -> u8 {
+    // Round brackets differ in their last bit, square ones from curly ones in the bit of small letters.
+    u8::from(byte == b' ')
+        | u8::from(byte.wrapping_sub(b'-') < 2)
+        | u8::from(byte & 0xfe == b'(')
+        | u8::from(byte == b'_')
+        | u8::from(byte | 0x20 == b'{')
+        | u8::from(byte | 0x20 == b'}')
 }
 
 /// Five dashes.
@@ -213,21 +290,34 @@ fn may_have_pem(text: &[u8]) -> bool {
         .any(|at| text[at] == b'-' && (text[at - 1] == b'-' || text.get(at + 1) == Some(&b'-')))
 }
 
-/// A key, a JWT, a long random string, something in base64 or hexadecimal digits.
-fn may_have_token(text: &[u8], has_upper: bool, has_colon: bool) -> bool {
-    let mut start = 0;
-    text.split(|byte| !tokens::of_word(*byte)).any(|word| {
-        let rest = &text[start..];
-        start += word.len() + 1;
-        word.len() >= SHORTEST_WORD
-            && !is_uuid(word)
-            && (word.len() >= tokens::LONG_BYTES
-                // The token of a bot is shorter.
-                || has_colon && word.len() >= tokens::LONG_BYTES / 2
-                || has_upper && word.iter().any(u8::is_ascii_uppercase)
-                || may_be_hex(word)
-                || keys::word_starts(word).any(|at| keys::starts_at(&rest[at..])))
-    })
+/// A key, a JWT, a random string, something in base64 or hexadecimal digits.
+fn may_have_token(text: &[u8], has_colon: bool) -> bool {
+    let mut at = SHORTEST_WORD - 1;
+    // No word of this length is between two of these places.
+    while let Some(byte) = text.get(at) {
+        if tokens::of_word(*byte) {
+            let start = text[..at].iter().rposition(|byte| !tokens::of_word(*byte)).map_or(0, |before| before + 1);
+            let end = text[at..].iter().position(|byte| !tokens::of_word(*byte)).map_or(text.len(), |length| at + length);
+            if end - start >= SHORTEST_WORD && may_be_token(text, start, end, has_colon) {
+                return true;
+            }
+            at = end;
+        }
+        at += SHORTEST_WORD;
+    }
+    false
+}
+
+fn may_be_token(text: &[u8], start: usize, end: usize, has_colon: bool) -> bool {
+    let word = &text[start..end];
+    !is_uuid(word)
+        && (word.len() >= tokens::LONG_BYTES
+            // The token of a bot is shorter.
+            || has_colon && word.len() >= tokens::LONG_BYTES / 2
+            || word.iter().any(u8::is_ascii_uppercase)
+            || (word.len() >= tokens::SHORTER_BYTES && tokens::found(word))
+            || (word.len() >= MIN_HEX_DIGITS && may_be_hex(word))
+            || keys::has_key_in(text, start..end))
 }
 
 fn may_be_hex(word: &[u8]) -> bool {

@@ -89,7 +89,7 @@ fn errors_name_their_line_and_echo_nothing() {
         (2, "not closed", "tighten: {\n  zzz: [".to_owned()),
         (2, "not closed", "hide:\n  pools: [zzz, yyy\n  accounts: [] # ]\ntighten: {}\n".to_owned()),
         (3, "not closed", "tighten: {}\nhide:\n  pools: [\"zzz, 'x']\n".to_owned()),
-        (2, "not YAML", "hide: {}\ntighten: it's [a-z\n  : }\n".to_owned()),
+        (3, "not YAML", "hide: {}\ntighten: it's [a-z\n  : }\n".to_owned()),
         (3, "second time", "hide: {}\ntighten: {}\nhide: {}\n".to_owned()),
         (1, "plain document", "hide: &zzz {}\ntighten: *zzz\n".to_owned()),
         (66, "64 attributes", many(65)),
