@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::board::Board;
 use crate::cells;
+use crate::codes;
 use crate::filter::{Filter, matchers};
 use crate::grafana::{self, Query, Size, heading, thresholds};
 use crate::promql::{self, P50, P95, RANGE, RATE, label, legend};
@@ -16,20 +17,6 @@ use crate::rules::FAILURE_RATIO_LIMIT;
 const FILTERS: [Filter; 2] = [Filter::Pool, Filter::Account];
 /// Attempts in the time range, good or bad; fewer say nothing about a ratio.
 const MIN_ATTEMPTS: u32 = 10;
-/// Codes by which an upstream says that an account's quota or rate is used up.
-pub const QUOTA_CODES: [&str; 9] = [
-    "insufficient_quota",
-    "rate_limit_exceeded",
-    "upstream_rate_limited",
-    "usage_limit_exceeded",
-    "usage_limit_reached",
-    "workspace_member_credits_depleted",
-    "workspace_member_usage_limit_reached",
-    "workspace_owner_credits_depleted",
-    "workspace_owner_usage_limit_reached",
-];
-/// Codes by which an upstream says that it does not accept an account's credentials.
-pub const AUTHORIZATION_CODES: [&str; 4] = ["invalid_api_key", "invalid_authentication", "unauthorized", "upstream_unauthorized"];
 
 const ATTEMPTS: &Metric = &metrics::CODEX_POOLER_ATTEMPTS_TOTAL;
 const DURATION: &Metric = &metrics::CODEX_POOLER_ATTEMPT_DURATION_SECONDS;
@@ -86,8 +73,8 @@ fn first_to_look_at() -> Value {
         Query::new("Known", plans),
         Query::new("Failure ratio", ratio),
         Query::new("Attempts", grown(&by, &[])),
-        Query::new("Quota errors", grown(&by, &[promql::one_of(attr::ERROR_CODE, &QUOTA_CODES)])),
-        Query::new("Authorization errors", grown(&by, &[promql::one_of(attr::ERROR_CODE, &AUTHORIZATION_CODES)])),
+        Query::new("Quota errors", grown(&by, &[promql::one_of(attr::ERROR_CODE, &[codes::USED_UP, codes::TOO_FAST].concat())])),
+        Query::new("Authorization errors", grown(&by, &[promql::one_of(attr::ERROR_CODE, codes::AUTHORIZATION)])),
         Query::new("Retried elsewhere", left),
         Query::new("Latency, p95", promql::quantile(P95, DURATION, &by, &matchers(&FILTERS, &[]), RANGE)),
     ];
@@ -176,21 +163,21 @@ fn outcome() -> Vec<Value> {
 
 fn causes() -> Vec<Value> {
     let unit = json!({"unit": "reqps"});
-    let codes = |codes: &[&str]| pace(&[ACCOUNT], &[promql::one_of(attr::ERROR_CODE, codes)]);
+    let with = |codes: &[&str]| pace(&[ACCOUNT], &[promql::one_of(attr::ERROR_CODE, codes)]);
     vec![
         heading("Causes"),
         curves(
             "Quota errors by account",
             "Attempts a second that the upstream refused because a rate or quota is used up.",
             ACCOUNT,
-            codes(&QUOTA_CODES),
+            with(&[codes::USED_UP, codes::TOO_FAST].concat()),
             unit.clone(),
         ),
         curves(
             "Authorization errors by account",
             "Attempts a second whose credentials the upstream did not accept.",
             ACCOUNT,
-            codes(&AUTHORIZATION_CODES),
+            with(codes::AUTHORIZATION),
             unit.clone(),
         ),
         curves(

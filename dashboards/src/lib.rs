@@ -4,6 +4,7 @@
 mod accounts;
 mod board;
 mod cells;
+mod codes;
 mod filter;
 mod grafana;
 mod overview;

@@ -2,28 +2,6 @@
 
 use contract::{Metric, Outcome};
 
-/// Codes of a request that an exhausted quota ended, at admission or upstream.
-pub const QUOTA_CODES: &[&str] = &[
-    "quota_exhausted",
-    "quota_evidence_unavailable",
-    "insufficient_quota",
-    "usage_limit_exceeded",
-    "usage_limit_reached",
-    "workspace_member_credits_depleted",
-    "workspace_member_usage_limit_reached",
-    "workspace_owner_credits_depleted",
-    "workspace_owner_usage_limit_reached",
-];
-/// Codes of a request for which no upstream account could be chosen.
-pub const ROUTING_CODES: &[&str] = &["no_compatible_backend", "no_eligible_backend", "session_assignment_unavailable"];
-/// Codes by which the provider says that it cannot serve now. They count in no failure ratio.
-pub const PROVIDER_CODES: &[&str] = &["overloaded_error", "server_error", "server_is_overloaded"];
-/// Codes of a stream that the upstream side broke off before its end.
-pub const STREAM_CODES: &[&str] =
-    &["stream_idle_timeout", "stream_incomplete", "stream_interrupted", "upstream_stream_error", "websocket_stream_error"];
-/// Codes of a stream whose client went away.
-pub const CLIENT_CODES: &[&str] = &[contract::outcome::CLIENT_DISCONNECTED, "downstream_stream_error"];
-
 /// A regular expression for any of these texts, none of which has a special character.
 pub fn any_of<'a>(texts: impl IntoIterator<Item = &'a &'a str>) -> String {
     texts.into_iter().copied().collect::<Vec<_>>().join("|")

@@ -4,11 +4,12 @@
 use contract::generated::metrics;
 use contract::{Metric, Outcome, RequestStatus, UsageStatus};
 
-use super::query::{CLIENT_CODES, PROVIDER_CODES, QUOTA_CODES, ROUTING_CODES, STREAM_CODES, any_of, counted, rise, select};
+use super::query::{any_of, counted, rise, select};
 use super::recorded::{account_attempts, account_failures, counted_requests, duration_p95, failures};
 use super::thresholds::{self, BURN_AT_LEAST, BURN_RATES, BurnRate, ERROR_BUDGET, Threshold};
 use super::{Alert, Rule};
 use crate::board::Board;
+use crate::codes;
 
 const REQUESTS: &Metric = &metrics::CODEX_POOLER_REQUESTS_TOTAL;
 
@@ -80,7 +81,7 @@ fn no_success() -> Alert {
     let threshold = &thresholds::NO_SUCCESS;
     let Threshold { limit, at_least, window, .. } = *threshold;
     // Refused for want of an account or of quota, or failed for want of a provider: the caller did nothing wrong.
-    let codes = any_of([ROUTING_CODES, QUOTA_CODES, PROVIDER_CODES].concat().iter());
+    let codes = any_of(&[codes::ROUTING, &codes::quota(), codes::PROVIDER].concat());
     let increase = |matchers: &str| format!("increase({}[{window}])", select(REQUESTS, matchers));
     alert(
         threshold,
@@ -102,7 +103,7 @@ fn no_success() -> Alert {
 fn quota_exhausted() -> Alert {
     let threshold = &thresholds::QUOTA_EXHAUSTED;
     let Threshold { limit, at_least, window, .. } = *threshold;
-    let exhausted = rise("pool", REQUESTS, &format!("error_code=~\"{}\"", any_of(QUOTA_CODES)), window);
+    let exhausted = rise("pool", REQUESTS, &format!("error_code=~\"{}\"", any_of(&codes::quota())), window);
     alert(
         threshold,
         format!("{exhausted} / {} > {limit}\n  and\n{exhausted} >= {at_least}", rise("pool", REQUESTS, "", window)),
@@ -119,7 +120,8 @@ fn rejections_jump() -> Alert {
     let threshold = &thresholds::REJECTIONS_JUMP;
     let Threshold { limit, at_least, window, .. } = *threshold;
     // Quota has an alert of its own.
-    let rejected = select(REQUESTS, &format!("status=\"{}\",error_code!~\"{}\"", RequestStatus::Rejected, any_of(QUOTA_CODES)));
+    let rejected =
+        select(REQUESTS, &format!("status=\"{}\",error_code!~\"{}\"", RequestStatus::Rejected, any_of(&codes::quota())));
     let by = "sum by (pool, error_code)";
     alert(
         threshold,
@@ -156,13 +158,13 @@ fn latency_high() -> Alert {
 
 fn streams_interrupted() -> Alert {
     let texts = ["end before they are complete", "broke off upstream"];
-    share_of_codes(&thresholds::STREAMS_INTERRUPTED, STREAM_CODES, texts, &[RequestStatus::Failed])
+    share_of_codes(&thresholds::STREAMS_INTERRUPTED, codes::STREAM, texts, &[RequestStatus::Failed])
 }
 
 fn clients_leaving() -> Alert {
     let texts = ["are left by their clients", "ended because the client went away"];
     // The pooler calls a request that its client left either, by how far it was.
-    share_of_codes(&thresholds::CLIENTS_LEAVING, CLIENT_CODES, texts, &[RequestStatus::Failed, RequestStatus::Cancelled])
+    share_of_codes(&thresholds::CLIENTS_LEAVING, codes::CLIENT, texts, &[RequestStatus::Failed, RequestStatus::Cancelled])
 }
 
 /// The share of these codes in all that was admitted; requests with them have one of these states.
@@ -259,11 +261,11 @@ mod tests {
     /// spelling; a new code of the kind has to be put on one of the lists.
     #[test]
     fn neutral_codes_of_the_provider_are_looked_for() {
-        let looked_for = [PROVIDER_CODES, QUOTA_CODES].concat();
+        let looked_for = [codes::PROVIDER, &codes::quota()].concat();
         let word = |code: &&&str| ["overloaded", "server_error", "usage_limit", "credits"].iter().any(|word| code.contains(word));
         let found: Vec<&&str> = HEALTH_NEUTRAL_CODES.iter().filter(word).collect();
         assert_eq!(found.len(), 9);
         assert!(found.iter().all(|code| looked_for.contains(code)), "{found:?}");
-        assert!(PROVIDER_CODES.iter().all(|code| HEALTH_NEUTRAL_CODES.contains(code)));
+        assert!(codes::PROVIDER.iter().all(|code| HEALTH_NEUTRAL_CODES.contains(code)));
     }
 }

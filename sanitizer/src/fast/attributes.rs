@@ -1,17 +1,23 @@
 //! Attributes: read off the bytes, judged by their key's rule, and kept, replaced or cut.
 
+mod order;
+mod value;
+
 use std::ops::Range;
 
 use contract::{Fallback, Place, StripReason, attr};
-use wire::otlp::{any_value, array_value, key_value, key_value_list};
+use wire::otlp::{any_value, key_value};
 use wire::{Fields, write};
 
-use super::recent::same;
 use super::tables::{Key, Keys};
 use super::{MAX_ATTRIBUTES, Once, Stop, Tables, Walk};
 use crate::check::{Value, by_rule};
 use crate::derived::{Derived, Input, Inputs, Source};
 use crate::policy::{Hidden, Outcome};
+
+use order::KeyOf;
+pub(super) use order::{Order, VALUE_TAG, tag};
+use value::{AnyValue, Kind};
 
 /// An attribute as it stands in the message. Flat, and written where it stays: copying it about took longer than reading it.
 #[derive(Clone, Copy, Debug)]
@@ -71,29 +77,6 @@ impl Present {
         }
         attributes.get(self.first[usize::from(number)].into()..).unwrap_or_default()
     }
-}
-
-/// An attribute's value, as far as rules know it.
-#[derive(Clone, Copy, Debug)]
-struct AnyValue<'a> {
-    kind: Kind,
-    /// The bits of a number, or of a truth value.
-    bits: u64,
-    /// The text, or the list's content.
-    bytes: &'a [u8],
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Whether it is UTF-8 is not known yet.
-    Text,
-    Int,
-    Double,
-    Bool,
-    /// Valid.
-    List,
-    /// Valid, and never allowed: bytes, a map, an index, or nothing.
-    Other,
 }
 
 /// What is the same for all attributes of a record or a resource.
@@ -195,162 +178,6 @@ impl<'a> Attribute<'a> {
             _ => Ok(None),
         }
     }
-}
-
-/// A key's number, or the key itself if the policy does not have it.
-type KeyOf<'a> = Result<u8, &'a [u8]>;
-
-/// In which order keys come. Senders do not change theirs, so that the next key is mostly known from the last time, and need not be looked
-/// up but only compared.
-pub(super) struct Order {
-    /// By the number of a key, the key that came after it. `START` stands before the first one.
-    next: [u8; 256],
-    last: u8,
-}
-
-impl Default for Order {
-    fn default() -> Self {
-        Self { next: [0; 256], last: Self::START }
-    }
-}
-
-impl Order {
-    const START: u8 = u8::MAX;
-
-    /// Another record begins.
-    pub(super) fn restart(&mut self) {
-        self.last = Self::START;
-    }
-
-    /// The key that came next the last time.
-    #[inline]
-    fn expected(&self) -> u8 {
-        self.next[usize::from(self.last)]
-    }
-
-    #[inline]
-    fn came(&mut self, number: u8) {
-        self.next[usize::from(self.last)] = number;
-        self.last = number;
-    }
-
-    /// The key at the start of an attribute, by its number if the policy has it; and what comes after the tag of the value.
-    #[inline]
-    fn key<'a>(&mut self, content: &'a [u8], tables: &Tables) -> Option<(KeyOf<'a>, &'a [u8])> {
-        let next = self.expected();
-        if let Some(key) = tables.key(next)
-            && let Some((start, value)) = content.split_at_checked(key.start.len())
-            && same(start, &key.start)
-        {
-            self.last = next;
-            return Some((Ok(next), value));
-        }
-        let [KEY_TAG, key_len @ 0..0x80, rest @ ..] = content else { return None };
-        let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
-        let [VALUE_TAG, value @ ..] = rest else { return None };
-        let Some(number) = tables.number(key) else { return Some((Err(key), value)) };
-        self.came(number);
-        Some((Ok(number), value))
-    }
-}
-
-const KEY_TAG: u8 = tag(key_value::KEY, 2);
-pub(super) const VALUE_TAG: u8 = tag(key_value::VALUE, 2);
-
-/// The tag of a field, as far as it is one byte.
-pub(super) const fn tag(number: u32, wire_type: u8) -> u8 {
-    assert!(number < 16);
-    number.to_le_bytes()[0] << 3 | wire_type
-}
-
-impl<'a> AnyValue<'a> {
-    const OTHER: Self = Self { kind: Kind::Other, bits: 0, bytes: b"" };
-
-    /// Reads an `AnyValue`, `depth` messages deep; and says whether nothing else is in it.
-    fn read(content: &'a [u8], depth: usize) -> Result<(Self, bool), Stop> {
-        let (mut read, mut seen, mut exact) = (Self::OTHER, false, true);
-        for field in Fields::new(content) {
-            let field = field?;
-            let (kind, bits, bytes) = match field.number {
-                any_value::STRING_VALUE => (Kind::Text, 0, field.bytes()?),
-                // Truth has one number; the reference takes any but 0 for it.
-                any_value::BOOL_VALUE if field.varint()? > 1 => return Err(Stop::Slow),
-                any_value::BOOL_VALUE => (Kind::Bool, field.varint()?, &[][..]),
-                any_value::INT_VALUE => (Kind::Int, field.varint()?, &[][..]),
-                any_value::DOUBLE_VALUE => (Kind::Double, field.fixed64()?, &[][..]),
-                any_value::ARRAY_VALUE => {
-                    wire::validate(field.bytes()?, &array_value::MESSAGE, depth + 1)?;
-                    (Kind::List, 0, field.bytes()?)
-                }
-                any_value::KVLIST_VALUE => {
-                    wire::validate(field.bytes()?, &key_value_list::MESSAGE, depth + 1)?;
-                    (Kind::Other, 0, &[][..])
-                }
-                any_value::BYTES_VALUE => {
-                    field.bytes()?;
-                    (Kind::Other, 0, &[][..])
-                }
-                any_value::STRING_VALUE_STRINDEX => {
-                    field.varint()?;
-                    (Kind::Other, 0, &[][..])
-                }
-                _ => {
-                    exact = false;
-                    continue;
-                }
-            };
-            if std::mem::replace(&mut seen, true) {
-                return Err(Stop::Slow);
-            }
-            read = Self { kind, bits, bytes };
-        }
-        Ok((read, exact))
-    }
-
-    /// The text, if it is one.
-    fn text(&self) -> Result<Option<&'a str>, Stop> {
-        Ok(if self.kind == Kind::Text { Some(wire::text(self.bytes)?) } else { None })
-    }
-
-    /// What is left to check of a value that goes.
-    fn validate(self) -> Result<(), Stop> {
-        if self.kind == Kind::Text {
-            wire::check_text(self.bytes)?;
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn judge(&self, key: &Key) -> Result<Result<(), StripReason>, Stop> {
-        Ok(match self.kind {
-            Kind::Text => return key.judge(self.bytes),
-            Kind::List => return judge_list(key, self.bytes),
-            Kind::Int => key.judge_int(self.bits.cast_signed()),
-            Kind::Double => key.rule.check(Value::Double(f64::from_bits(self.bits))),
-            Kind::Bool => key.rule.check(Value::Bool(self.bits != 0)),
-            Kind::Other => Err(StripReason::WrongType),
-        })
-    }
-}
-
-/// A valid list: of what kind its items are, and whether they pass.
-fn judge_list(key: &Key, content: &[u8]) -> Result<Result<(), StripReason>, Stop> {
-    let mut texts = Some(Vec::new());
-    for item in Fields::new(content) {
-        let item = item?;
-        if item.number != array_value::VALUES {
-            return Err(Stop::Slow);
-        }
-        let (value, exact) = AnyValue::read(item.bytes()?, 0)?;
-        if !exact {
-            return Err(Stop::Slow);
-        }
-        match &mut texts {
-            Some(texts) if value.kind == Kind::Text => texts.push(wire::text(value.bytes)?),
-            _ => texts = None,
-        }
-    }
-    Ok(texts.map_or(Err(StripReason::WrongType), |texts| key.rule.check(Value::TextList(&texts))))
 }
 
 impl<'a> Walk<'a> {
