@@ -139,7 +139,7 @@ fn stripped(metrics: &Metrics, colours: bool) -> String {
     let total: u64 = places.values().sum();
     let mut sorted: Vec<(String, u64)> = places.into_iter().collect();
     sorted.sort_by_key(|(_, fields)| std::cmp::Reverse(*fields));
-    let list: Vec<String> = sorted.iter().map(|(place, fields)| format!("{fields} {place}")).collect();
+    let list: Vec<String> = sorted.iter().map(|(place, fields)| format!("{fields} × {place}")).collect();
     format!(
         "{}: prompts, outputs, keys, e-mail and IP addresses, in\n  {}",
         bold(&format!("{total} forbidden fields stripped"), colours),
