@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
+use crate::bounds;
 use crate::clock;
 use crate::end::{AttemptEnd, End, Ended, Rejection};
 use crate::exporter::Inner;
@@ -236,8 +237,9 @@ impl Finished {
     }
 
     /// As [`Self::correct`], learned at another time.
-    pub fn correct_at(&mut self, after: Lifecycle, at: SystemTime) {
+    pub fn correct_at(&mut self, mut after: Lifecycle, at: SystemTime) {
         if let Some(Guard { exporter, open }) = &self.inner {
+            bounds::lifecycle(&mut after);
             open.record(&exporter.queue);
             self.corrections = self.corrections.saturating_add(1);
             self.settled |= after.settlement != Settlement::Pending;
