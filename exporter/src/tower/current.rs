@@ -29,7 +29,6 @@ struct State {
     /// What the handler said.
     said: Option<Said>,
     http_status: Option<u16>,
-    settled: bool,
 }
 
 /// How a request ends.
@@ -52,7 +51,7 @@ enum Phase {
 impl CurrentRequest {
     pub(super) fn new(admitted: Admitted) -> Self {
         let id = admitted.id();
-        let state = State { phase: Phase::Admitted(admitted), said: None, http_status: None, settled: false };
+        let state = State { phase: Phase::Admitted(admitted), said: None, http_status: None };
         Self(Arc::new(Shared { id, state: Mutex::new(state) }))
     }
 
@@ -83,9 +82,7 @@ impl CurrentRequest {
     /// [`contract::limits::SETTLEMENT_HOLD`] at most. When the last clone is dropped, what is not settled is recorded as unknown. Without an
     /// attempt there is nothing to settle.
     pub fn settle(&self, settlement: Settlement) {
-        let mut state = self.0.lock();
-        state.settled = true;
-        match &mut state.phase {
+        match &mut self.0.lock().phase {
             Phase::Dispatched(request) => request.settle(settlement),
             Phase::Finished(finished) => finished.settle(settlement),
             Phase::Admitted(_) | Phase::Gone => {}
@@ -158,11 +155,6 @@ impl Drop for State {
             self.interrupt();
         }
         self.close(|| End::failed(INTERRUPTED));
-        if let Phase::Finished(finished) = &mut self.phase
-            && !self.settled
-        {
-            finished.settle(Settlement::Unknown);
-        }
     }
 }
 
