@@ -156,31 +156,38 @@ impl Sender {
         }
         // The application hears this, and nothing else of what happens on this thread.
         self.silence = None;
-        match (answer, self.protocol) {
-            (Answer::Taken { rejected: 0 }, _) => tracing::info!("the OTLP receiver takes all spans again"),
-            (Answer::Taken { .. }, _) => {
-                tracing::warn!("the OTLP receiver rejects spans; what is lost is counted in the exporter's totals");
-            }
-            (Answer::Refused, _) => {
-                tracing::warn!("the OTLP receiver refuses messages; what is lost is counted in the exporter's totals");
-            }
-            (Answer::NotNow(_), _) => {
-                tracing::warn!("the OTLP receiver cannot be reached or is busy; spans wait, and are tried again");
-            }
-            (Answer::NoTls, _) => tracing::warn!(
-                "TLS with the OTLP receiver fails: let OTEL_EXPORTER_OTLP_CERTIFICATE name the root that vouches for it, and the endpoint its \
-                 name as in its certificate, or http:// if it has none; spans wait, and are tried again"
-            ),
-            (Answer::OtherProtocol, Protocol::Grpc) => tracing::warn!(
-                "the OTLP endpoint does not speak gRPC: set its gRPC port (4317 by default), or the protocol http/protobuf; \
-                 spans wait, and are tried again"
-            ),
-            (Answer::OtherProtocol, Protocol::HttpProtobuf) => tracing::warn!(
-                "the OTLP endpoint does not speak HTTP/1.1: set its HTTP port (4318 by default), or the protocol grpc; \
-                 spans wait, and are tried again"
-            ),
-        }
+        let protocol = self.protocol;
+        // A subscriber that panics, as one may whose output nobody reads any more, does not take this thread along.
+        let _ = std::panic::catch_unwind(|| say(answer, protocol));
         self.silence = silence();
+    }
+}
+
+/// Says what the receiver's answer means, and what to change.
+fn say(answer: Answer, protocol: Protocol) {
+    match (answer, protocol) {
+        (Answer::Taken { rejected: 0 }, _) => tracing::info!("the OTLP receiver takes all spans again"),
+        (Answer::Taken { .. }, _) => {
+            tracing::warn!("the OTLP receiver rejects spans; what is lost is counted in the exporter's totals");
+        }
+        (Answer::Refused, _) => {
+            tracing::warn!("the OTLP receiver refuses messages; what is lost is counted in the exporter's totals");
+        }
+        (Answer::NotNow(_), _) => {
+            tracing::warn!("the OTLP receiver cannot be reached or is busy; spans wait, and are tried again");
+        }
+        (Answer::NoTls, _) => tracing::warn!(
+            "TLS with the OTLP receiver fails: let OTEL_EXPORTER_OTLP_CERTIFICATE name the root that vouches for it, and the endpoint its \
+             name as in its certificate, or http:// if it has none; spans wait, and are tried again"
+        ),
+        (Answer::OtherProtocol, Protocol::Grpc) => tracing::warn!(
+            "the OTLP endpoint does not speak gRPC: set its gRPC port (4317 by default), or the protocol http/protobuf; \
+             spans wait, and are tried again"
+        ),
+        (Answer::OtherProtocol, Protocol::HttpProtobuf) => tracing::warn!(
+            "the OTLP endpoint does not speak HTTP/1.1: set its HTTP port (4318 by default), or the protocol grpc; \
+             spans wait, and are tried again"
+        ),
     }
 }
 

@@ -268,6 +268,25 @@ fn libraries_are_not_heard() {
     assert!(lines.text().contains("heard"), "the application is, and lines of named threads are looked at");
 }
 
+/// Guarantees: a subscriber that panics at what an exporter says costs the line, and nothing of what is sent.
+#[test]
+fn a_subscriber_that_panics() {
+    if !in_own_process("a_subscriber_that_panics", &[]) {
+        return;
+    }
+    let (heard, hears) = std::sync::mpsc::channel();
+    let nobody_reads = move || -> io::Sink {
+        heard.send(()).unwrap();
+        panic!("nobody reads")
+    };
+    tracing::subscriber::set_global_default(tracing_subscriber::fmt().with_writer(nobody_reads).finish()).unwrap();
+    let backend = Backend::http(Script::turns_then([Answer::Refuse(503)], Answer::Accept));
+    let exporter = Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf).build().unwrap();
+    one_request(&exporter);
+    assert_eq!(exporter.shutdown().exported, 3);
+    assert_eq!(hears.try_iter().count(), 2, "it failed, and worked again");
+}
+
 /// Guarantees: a variable that is ignored is worth one line, which names it and repeats nothing of its value.
 #[test]
 fn ignored_variables_are_said() {
