@@ -170,7 +170,8 @@ impl Builder {
     /// # Errors
     /// [`BuildError`] if the configuration is invalid or the system has no thread to give.
     pub fn build(self) -> Result<Exporter, BuildError> {
-        let variables = |name: &str| std::env::var(name).ok();
+        // One that is no Unicode is wrong, and not absent: who named a file of certificates so must not be left with the system's.
+        let variables = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         let environment = Environment::new(&variables);
         let config = (!environment.disabled()).then(|| Config::resolve(&self, &environment));
         for ignored in environment.ignored() {
