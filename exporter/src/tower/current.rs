@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use uuid::Uuid;
 
 use crate::end::{End, EndStatus, Rejection};
@@ -158,13 +158,24 @@ impl Drop for State {
     }
 }
 
+/// What follows the head of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// A body, whose end has to be waited for.
+    Body,
+    /// Nothing, whatever length the head says.
+    Nothing,
+    /// Whatever both sides make of the connection.
+    Websocket,
+}
+
 /// Ends a request, once. Dropping it means that the client went away.
 #[derive(Debug)]
 pub(super) struct Closer {
     current: CurrentRequest,
     span: tracing::Span,
-    /// The answer has no body, whatever its length says, because none was asked for.
-    head_only: bool,
+    /// What was asked: it decides what follows the head of the answer.
+    method: Method,
     /// A part of the application runs. If it still does when this is dropped, it panicked.
     running: bool,
     /// Somebody else ends the request.
@@ -172,7 +183,7 @@ pub(super) struct Closer {
 }
 
 impl Closer {
-    pub(super) fn new(current: CurrentRequest, head_only: bool) -> Self {
+    pub(super) fn new(current: CurrentRequest, method: Method) -> Self {
         #[cfg(feature = "tracing-layer")]
         let span = match &current.0.lock().phase {
             Phase::Admitted(admitted) => admitted.span(),
@@ -180,7 +191,7 @@ impl Closer {
         };
         #[cfg(not(feature = "tracing-layer"))]
         let span = tracing::Span::none();
-        Self { current, span, head_only, running: false, handed_over: false }
+        Self { current, span, method, running: false, handed_over: false }
     }
 
     /// Runs a part of the application, inside the request's span.
@@ -192,10 +203,17 @@ impl Closer {
         result
     }
 
-    /// The answer's head is on its way. Returns whether it has a body whose end has to be waited for.
-    pub(super) fn answered(&self, status: StatusCode) -> bool {
+    /// The answer's head is on its way.
+    pub(super) fn answered(&self, status: StatusCode) -> Follows {
         self.current.0.lock().http_status = Some(status.as_u16());
-        !self.head_only && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+        match status {
+            StatusCode::SWITCHING_PROTOCOLS => Follows::Websocket,
+            // Over HTTP/2, a websocket is asked for so, and granted with 200.
+            status if self.method == Method::CONNECT && status.is_success() => Follows::Websocket,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Follows::Nothing,
+            _ if self.method == Method::HEAD => Follows::Nothing,
+            _ => Follows::Body,
+        }
     }
 
     /// The whole answer was handed to the server.
