@@ -372,3 +372,23 @@ fn one_line_of_warning() {
         text.contains("the OTLP receiver cannot be reached or is busy") && !text.contains("hunter2") && !text.contains(&port)
     );
 }
+
+/// Guarantees: that spans are lost is said, also after it was said that they wait, and with what to change where the receiver's status says so.
+#[test]
+fn a_loss_is_said() {
+    if !in_own_process("a_loss_is_said", &[]) {
+        return;
+    }
+    let lines = Lines::listen();
+    for (status, expected) in [(401, "OTEL_EXPORTER_OTLP_HEADERS"), (404, "/v1/traces"), (400, "refuses messages")] {
+        let backend = Backend::http(Script::turns_then([Answer::Refuse(503)], Answer::Refuse(status)));
+        let exporter = Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf).build().unwrap();
+        let before = lines.text().lines().count();
+        one_request(&exporter);
+        assert_eq!(exporter.shutdown().dropped_rejected, 3);
+        let text = lines.text();
+        let said: Vec<_> = text.lines().skip(before).collect();
+        assert_eq!(said.len(), 2, "{text}");
+        assert!(said[0].contains("spans wait") && said[1].contains(expected) && said[1].contains("lost"), "{text}");
+    }
+}
