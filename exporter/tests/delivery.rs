@@ -274,9 +274,9 @@ fn a_subscriber_that_panics() {
     if !in_own_process("a_subscriber_that_panics", &[]) {
         return;
     }
-    let (heard, hears) = std::sync::mpsc::channel();
+    let (told, panics) = std::sync::mpsc::channel();
     let nobody_reads = move || -> io::Sink {
-        heard.send(()).unwrap();
+        told.send(()).unwrap();
         panic!("nobody reads")
     };
     tracing::subscriber::set_global_default(tracing_subscriber::fmt().with_writer(nobody_reads).finish()).unwrap();
@@ -284,7 +284,7 @@ fn a_subscriber_that_panics() {
     let exporter = Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf).build().unwrap();
     one_request(&exporter);
     assert_eq!(exporter.shutdown().exported, 3);
-    assert_eq!(hears.try_iter().count(), 2, "it failed, and worked again");
+    assert_eq!(panics.try_iter().count(), 2, "it failed, and worked again");
 }
 
 /// Guarantees: a variable that is ignored is worth one line, which names it and repeats nothing of its value.
