@@ -32,7 +32,10 @@ pub enum BuildError {
     #[error("the OTLP timeout is invalid: use 1 to 300000 milliseconds")]
     Timeout,
     /// The headers have the wrong form.
-    #[error("the OTLP headers are invalid: use name=value pairs joined by commas, with values percent-encoded")]
+    #[error(
+        "the OTLP headers are invalid: use name=value pairs joined by commas, with values percent-encoded, and no header that frames a \
+         message, such as content-length"
+    )]
     Headers,
     /// The system gave no thread.
     #[error("the exporter's thread or runtime could not be started")]
@@ -117,7 +120,8 @@ impl Builder {
         self
     }
 
-    /// Adds a header to every message, as for authentication. It is printed nowhere.
+    /// Adds a header to every message, as for authentication. It is printed nowhere. One that frames a message, such as `content-length`, is an
+    /// error.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.0.push((name.into(), value.into()));
         self
