@@ -32,7 +32,10 @@ pub enum BuildError {
     #[error("the OTLP timeout is invalid: use 1 to 300000 milliseconds")]
     Timeout,
     /// The headers have the wrong form.
-    #[error("the OTLP headers are invalid: use name=value pairs joined by commas, with values percent-encoded")]
+    #[error(
+        "the OTLP headers are invalid: use name=value pairs joined by commas, with values percent-encoded, and no header that frames a \
+         message, such as content-length"
+    )]
     Headers,
     /// The system gave no thread.
     #[error("the exporter's thread or runtime could not be started")]
@@ -117,7 +120,8 @@ impl Builder {
         self
     }
 
-    /// Adds a header to every message, as for authentication. It is printed nowhere.
+    /// Adds a header to every message, as for authentication. It is printed nowhere. One that frames a message, such as `content-length`, is an
+    /// error.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.0.push((name.into(), value.into()));
         self
@@ -170,7 +174,8 @@ impl Builder {
     /// # Errors
     /// [`BuildError`] if the configuration is invalid or the system has no thread to give.
     pub fn build(self) -> Result<Exporter, BuildError> {
-        let variables = |name: &str| std::env::var(name).ok();
+        // One that is no Unicode is wrong, and not absent: who named a file of certificates so must not be left with the system's.
+        let variables = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         let environment = Environment::new(&variables);
         let config = (!environment.disabled()).then(|| Config::resolve(&self, &environment));
         for ignored in environment.ignored() {

@@ -12,13 +12,14 @@ use crossbeam_queue::SegQueue;
 use crate::open::Open;
 use crate::queue::{FOREVER, Job, Queue, lock};
 
-/// Open requests that send heartbeats at most, and those that ended within the last [`LOOK_AFTER`]. Beyond it a request is still recorded, and
-/// sends its first marker only.
+/// Open requests that send heartbeats at most, and those that ended since their last marker was due, a heartbeat ago at most. Beyond it a request
+/// is still recorded, and sends its first marker only.
 const MAX_WATCHED: usize = 65_536;
 /// How long after its admission a request is looked at, and how long after that again, until it has an attempt. Its next marker goes out then,
 /// so that a live row soon shows its account, and a request that is over by then has cost no more than its first marker.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
-/// Rows that wait for their settlement at most. Beyond it a row is sent as it is, and its settlement as a correction.
+/// Rows that wait for their settlement at most, and those that were settled while one that ended before them still waits. Beyond it a row is sent
+/// as it is, and its settlement as a correction.
 const MAX_HELD: usize = 16_384;
 /// Shortest sleep of the thread, so that a very short time does not keep it busy.
 const MIN_SLEEP: Duration = Duration::from_millis(10);

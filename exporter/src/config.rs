@@ -42,9 +42,12 @@ const MAX_LINGER: Duration = Duration::from_secs(60);
 const MAX_PEM_BYTES: u64 = 1 << 20;
 /// What a variable should have said, for its warning.
 const ENDPOINT_EXPECTED: &str = "a URL such as http://127.0.0.1:4317";
-const HEADERS_EXPECTED: &str = "name=value pairs joined by commas, with values percent-encoded";
+const HEADERS_EXPECTED: &str =
+    "name=value pairs joined by commas, with values percent-encoded, and no header that frames a message, such as content-length";
 const PAIRS_EXPECTED: &str = "key=value pairs joined by commas, with values percent-encoded";
 const NAME_EXPECTED: &str = "a lower-case letter, then lower-case letters, digits, `_` or `-`, at most 63 characters";
+/// Headers that frame a message. Given by anybody but who writes it they are wrong, and every message would be refused.
+const FRAMING: [&str; 5] = ["content-encoding", "content-length", "grpc-encoding", "grpc-timeout", "transfer-encoding"];
 /// Shortest heartbeat that is accepted.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
 
@@ -81,7 +84,7 @@ impl Headers {
 
     /// Adds a header, or takes the place of the one with this name; none if it has another form.
     fn set(&mut self, name: &str, value: &str) -> Option<()> {
-        let name: HeaderName = name.parse().ok()?;
+        let name = name.parse().ok().filter(|name: &HeaderName| !FRAMING.contains(&name.as_str()))?;
         let mut value: HeaderValue = value.parse().ok()?;
         // Nor do the libraries that it goes through print it.
         value.set_sensitive(true);

@@ -28,13 +28,24 @@ pub(crate) enum Answer {
     /// It took the spans, but for so many.
     Taken { rejected: u64 },
     /// Never.
-    Refused,
+    Refused(Refusal),
     /// Not now; after this time, if it said so.
     NotNow(Option<Duration>),
     /// It speaks another protocol. Who mends its configuration gets what waits.
     OtherProtocol,
     /// It does not speak TLS, or its certificate is not trusted. The same holds.
     NoTls,
+}
+
+/// Why a receiver refuses, as far as that says what to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Who sends is not known, or not allowed to.
+    Credentials,
+    /// Traces are not taken there.
+    Path,
+    /// The message, or anything else.
+    Message,
 }
 
 /// A message that is ready to be sent, more than once if need be.
@@ -137,7 +148,7 @@ impl Client {
                 }
             }
             (Self::Http { client, request, .. }, Ready::Http(body)) => {
-                let Some(mut request) = request.try_clone() else { return Answer::Refused };
+                let Some(mut request) = request.try_clone() else { return Answer::Refused(Refusal::Message) };
                 *request.body_mut() = Some(body.clone().into());
                 match client.execute(request).await {
                     Ok(response) => http_answer(response).await,
@@ -147,7 +158,7 @@ impl Client {
                 }
             }
             // A client prepares its own messages.
-            _ => Answer::Refused,
+            _ => Answer::Refused(Refusal::Message),
         }
     }
 }
@@ -205,7 +216,10 @@ fn is_no_http1(error: &reqwest::Error) -> bool {
 
 /// OTLP's table of gRPC codes that may be tried again.
 fn grpc_answer(status: &tonic::Status) -> Answer {
-    use tonic::Code::{Aborted, Cancelled, DataLoss, DeadlineExceeded, OutOfRange, ResourceExhausted, Unavailable, Unknown};
+    use tonic::Code::{
+        Aborted, Cancelled, DataLoss, DeadlineExceeded, OutOfRange, PermissionDenied, ResourceExhausted, Unauthenticated,
+        Unavailable, Unimplemented, Unknown,
+    };
     use tonic_types::StatusExt as _;
     let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
     match status.code() {
@@ -215,7 +229,9 @@ fn grpc_answer(status: &tonic::Status) -> Answer {
         ResourceExhausted if asked.is_some() => Answer::NotNow(asked),
         // Not the receiver's word: the connection broke.
         Unknown if std::error::Error::source(status).is_some() => Answer::NotNow(None),
-        _ => Answer::Refused,
+        Unauthenticated | PermissionDenied => Answer::Refused(Refusal::Credentials),
+        Unimplemented => Answer::Refused(Refusal::Path),
+        _ => Answer::Refused(Refusal::Message),
     }
 }
 
@@ -242,7 +258,9 @@ async fn http_answer(mut response: reqwest::Response) -> Answer {
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => Answer::NotNow(retry_after(response.headers(), SystemTime::now())),
-        _ => Answer::Refused,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Answer::Refused(Refusal::Credentials),
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Answer::Refused(Refusal::Path),
+        _ => Answer::Refused(Refusal::Message),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
+use crate::bounds;
 use crate::clock;
 use crate::end::{AttemptEnd, End, Ended, Rejection};
 use crate::exporter::Inner;
@@ -138,7 +139,7 @@ impl Request {
 
     /// An attempt that starts now. It gets the next number.
     pub fn attempt(&self, attempt: Attempt) -> AttemptHandle {
-        self.attempt_at(attempt, SystemTime::now())
+        self.start(attempt, SystemTime::now(), Duration::ZERO)
     }
 
     /// As [`Self::attempt`]; a disabled exporter does not ask for it.
@@ -148,10 +149,15 @@ impl Request {
 
     /// An attempt that started at another time. It gets the next number. Of more than 64 attempts the last ones are kept.
     pub fn attempt_at(&self, attempt: Attempt, at: SystemTime) -> AttemptHandle {
+        self.start(attempt, at, at.elapsed().unwrap_or_default())
+    }
+
+    fn start(&self, attempt: Attempt, at: SystemTime, before: Duration) -> AttemptHandle {
         AttemptHandle(self.0.as_ref().map(|guard| OpenAttempt {
             number: guard.open.attempt(attempt, at),
             open: Arc::clone(&guard.open),
-            started: Instant::now(),
+            before,
+            created: Instant::now(),
             first_output: None,
         }))
     }
@@ -231,8 +237,9 @@ impl Finished {
     }
 
     /// As [`Self::correct`], learned at another time.
-    pub fn correct_at(&mut self, after: Lifecycle, at: SystemTime) {
+    pub fn correct_at(&mut self, mut after: Lifecycle, at: SystemTime) {
         if let Some(Guard { exporter, open }) = &self.inner {
+            bounds::lifecycle(&mut after);
             open.record(&exporter.queue);
             self.corrections = self.corrections.saturating_add(1);
             self.settled |= after.settlement != Settlement::Pending;
@@ -269,9 +276,17 @@ pub struct AttemptHandle(Option<OpenAttempt>);
 struct OpenAttempt {
     open: Arc<Open>,
     number: u32,
-    started: Instant,
+    /// For how long the attempt had been going on when this handle was made.
+    before: Duration,
+    created: Instant,
     /// Time from the start to the first visible output.
     first_output: Option<Duration>,
+}
+
+impl OpenAttempt {
+    fn elapsed(&self) -> Duration {
+        self.before.saturating_add(self.created.elapsed())
+    }
 }
 
 impl AttemptHandle {
@@ -281,14 +296,14 @@ impl AttemptHandle {
         if let Some(attempt) = &mut self.0
             && attempt.first_output.is_none()
         {
-            attempt.first_output = Some(attempt.started.elapsed());
+            attempt.first_output = Some(attempt.elapsed());
         }
     }
 
     /// Ends the attempt now. Where `end` has no latency or no time to the first output, they are what the monotonic clock says.
     pub fn finish(self, end: AttemptEnd) {
         if let Some(attempt) = self.0 {
-            let latency_ms = end.latency_ms.or(milliseconds(attempt.started.elapsed()));
+            let latency_ms = end.latency_ms.or(milliseconds(attempt.elapsed()));
             let first_output_ms = end.first_output_ms.or(attempt.first_output.and_then(milliseconds));
             attempt.open.end_attempt(attempt.number, AttemptEnd { at: SystemTime::now(), latency_ms, first_output_ms, ..end });
         }

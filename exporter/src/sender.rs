@@ -13,7 +13,7 @@ use tracing::dispatcher::{DefaultGuard, Dispatch};
 use crate::builder::BuildError;
 use crate::config::{Config, Protocol};
 use crate::enforce;
-use crate::otlp::{Answer, Client};
+use crate::otlp::{Answer, Client, Refusal};
 use crate::queue::{Job, Queue, Settled};
 use crate::spans;
 
@@ -55,7 +55,7 @@ pub(crate) fn start(config: Config, queue: Arc<Queue>) -> Result<(), BuildError>
                     retry_for: config.retry_for,
                     budget: Budget::new(Instant::now()),
                     pause: FIRST_PAUSE,
-                    failing: false,
+                    said: Health::Fine,
                     protocol: config.protocol,
                     silence,
                 };
@@ -80,8 +80,8 @@ struct Sender {
     budget: Budget,
     /// The next one. It is kept from message to message while the receiver is away.
     pause: Duration,
-    /// The last try failed, and that was said.
-    failing: bool,
+    /// The worst that was said since all was fine.
+    said: Health,
     protocol: Protocol,
     silence: Option<DefaultGuard>,
 }
@@ -134,7 +134,7 @@ impl Sender {
                     self.pause = FIRST_PAUSE;
                     return Sent::Taken { rejected };
                 }
-                Answer::Refused => return Sent::Refused,
+                Answer::Refused(_) => return Sent::Refused,
                 Answer::NotNow(asked) => asked,
                 Answer::OtherProtocol | Answer::NoTls => None,
             };
@@ -148,39 +148,75 @@ impl Sender {
         }
     }
 
-    /// Says once that the receiver does not take what it should, and once that it does again.
+    /// Says once that spans wait for the receiver, once that they are lost, and once that all is fine again.
     fn say(&mut self, answer: Answer) {
-        let fails = !matches!(answer, Answer::Taken { rejected: 0 });
-        if fails == std::mem::replace(&mut self.failing, fails) {
+        let health = Health::of(answer);
+        if health == self.said || (health != Health::Fine && health < self.said) {
             return;
         }
+        self.said = health;
         // The application hears this, and nothing else of what happens on this thread.
         self.silence = None;
-        match (answer, self.protocol) {
-            (Answer::Taken { rejected: 0 }, _) => tracing::info!("the OTLP receiver takes all spans again"),
-            (Answer::Taken { .. }, _) => {
-                tracing::warn!("the OTLP receiver rejects spans; what is lost is counted in the exporter's totals");
-            }
-            (Answer::Refused, _) => {
-                tracing::warn!("the OTLP receiver refuses messages; what is lost is counted in the exporter's totals");
-            }
-            (Answer::NotNow(_), _) => {
-                tracing::warn!("the OTLP receiver cannot be reached or is busy; spans wait, and are tried again");
-            }
-            (Answer::NoTls, _) => tracing::warn!(
-                "TLS with the OTLP receiver fails: let OTEL_EXPORTER_OTLP_CERTIFICATE name the root that vouches for it, and the endpoint its \
-                 name as in its certificate, or http:// if it has none; spans wait, and are tried again"
-            ),
-            (Answer::OtherProtocol, Protocol::Grpc) => tracing::warn!(
-                "the OTLP endpoint does not speak gRPC: set its gRPC port (4317 by default), or the protocol http/protobuf; \
-                 spans wait, and are tried again"
-            ),
-            (Answer::OtherProtocol, Protocol::HttpProtobuf) => tracing::warn!(
-                "the OTLP endpoint does not speak HTTP/1.1: set its HTTP port (4318 by default), or the protocol grpc; \
-                 spans wait, and are tried again"
-            ),
-        }
+        let protocol = self.protocol;
+        // A subscriber that panics, as one may whose output nobody reads any more, does not take this thread along.
+        let _ = std::panic::catch_unwind(|| say(answer, protocol));
         self.silence = silence();
+    }
+}
+
+/// How it stands between an exporter and its receiver; what is worse comes later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Health {
+    Fine,
+    /// Spans wait.
+    Waiting,
+    /// Spans are lost.
+    Losing,
+}
+
+impl Health {
+    const fn of(answer: Answer) -> Self {
+        match answer {
+            Answer::Taken { rejected: 0 } => Self::Fine,
+            Answer::NotNow(_) | Answer::OtherProtocol | Answer::NoTls => Self::Waiting,
+            Answer::Taken { .. } | Answer::Refused(_) => Self::Losing,
+        }
+    }
+}
+
+/// Says what the receiver's answer means, and what to change.
+fn say(answer: Answer, protocol: Protocol) {
+    match (answer, protocol) {
+        (Answer::Taken { rejected: 0 }, _) => tracing::info!("the OTLP receiver takes all spans again"),
+        (Answer::Taken { .. }, _) => {
+            tracing::warn!("the OTLP receiver rejects spans; what is lost is counted in the exporter's totals");
+        }
+        (Answer::Refused(Refusal::Credentials), _) => tracing::warn!(
+            "the OTLP receiver does not let this program send: check the credentials in OTEL_EXPORTER_OTLP_HEADERS or the builder's headers; \
+             what is lost is counted in the exporter's totals"
+        ),
+        (Answer::Refused(Refusal::Path), _) => tracing::warn!(
+            "the OTLP endpoint takes no traces: name a receiver that does, over HTTP without the /v1/traces that is added; \
+             what is lost is counted in the exporter's totals"
+        ),
+        (Answer::Refused(Refusal::Message), _) => {
+            tracing::warn!("the OTLP receiver refuses messages; what is lost is counted in the exporter's totals");
+        }
+        (Answer::NotNow(_), _) => {
+            tracing::warn!("the OTLP receiver cannot be reached or is busy; spans wait, and are tried again");
+        }
+        (Answer::NoTls, _) => tracing::warn!(
+            "TLS with the OTLP receiver fails: let OTEL_EXPORTER_OTLP_CERTIFICATE name the root that vouches for it, and the endpoint its \
+             name as in its certificate, or http:// if it has none; spans wait, and are tried again"
+        ),
+        (Answer::OtherProtocol, Protocol::Grpc) => tracing::warn!(
+            "the OTLP endpoint does not speak gRPC: set its gRPC port (4317 by default), or the protocol http/protobuf; \
+             spans wait, and are tried again"
+        ),
+        (Answer::OtherProtocol, Protocol::HttpProtobuf) => tracing::warn!(
+            "the OTLP endpoint does not speak HTTP/1.1: set its HTTP port (4318 by default), or the protocol grpc; \
+             spans wait, and are tried again"
+        ),
     }
 }
 

@@ -40,7 +40,7 @@
 //! | the handler said how it ends ([`CurrentRequest::end`], [`CurrentRequest::reject`]) | that; the HTTP status is the answer's, unless the handler gave one |
 //! | the answer was dropped before its end, or never came: the client went away | failed, `client_disconnected` |
 //! | the answer's body failed | failed, `upstream_stream_error` |
-//! | status 101: the connection is a websocket now | when the last [`CurrentRequest`] is dropped, as it said, else failed, `interrupted` |
+//! | status 101, or 2xx to `CONNECT`: the connection is a websocket now | when the last [`CurrentRequest`] is dropped, as it said, else failed, `interrupted` |
 //! | the whole answer was handed to the server, status below 400 | succeeded |
 //! | the same, status 4xx, or 503, before any attempt | rejected |
 //! | the same, any other status | failed |
@@ -158,7 +158,7 @@ where
         let mut closer = admission.map(|admission| {
             let current = CurrentRequest::new(self.layer.exporter.admit(admission));
             request.extensions_mut().insert(current.clone());
-            Closer::new(current, request.method() == http::Method::HEAD)
+            Closer::new(current, request.method().clone())
         });
         let answer = Closer::run(&mut closer, || self.inner.call(request));
         ResponseFuture { answer, closer }

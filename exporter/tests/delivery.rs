@@ -268,6 +268,25 @@ fn libraries_are_not_heard() {
     assert!(lines.text().contains("heard"), "the application is, and lines of named threads are looked at");
 }
 
+/// Guarantees: a subscriber that panics at what an exporter says costs the line, and nothing of what is sent.
+#[test]
+fn a_subscriber_that_panics() {
+    if !in_own_process("a_subscriber_that_panics", &[]) {
+        return;
+    }
+    let (told, panics) = std::sync::mpsc::channel();
+    let nobody_reads = move || -> io::Sink {
+        told.send(()).unwrap();
+        panic!("nobody reads")
+    };
+    tracing::subscriber::set_global_default(tracing_subscriber::fmt().with_writer(nobody_reads).finish()).unwrap();
+    let backend = Backend::http(Script::turns_then([Answer::Refuse(503)], Answer::Accept));
+    let exporter = Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf).build().unwrap();
+    one_request(&exporter);
+    assert_eq!(exporter.shutdown().exported, 3);
+    assert_eq!(panics.try_iter().count(), 2, "it failed, and worked again");
+}
+
 /// Guarantees: a variable that is ignored is worth one line, which names it and repeats nothing of its value.
 #[test]
 fn ignored_variables_are_said() {
@@ -352,4 +371,24 @@ fn one_line_of_warning() {
     assert!(
         text.contains("the OTLP receiver cannot be reached or is busy") && !text.contains("hunter2") && !text.contains(&port)
     );
+}
+
+/// Guarantees: that spans are lost is said, also after it was said that they wait, and with what to change where the receiver's status says so.
+#[test]
+fn a_loss_is_said() {
+    if !in_own_process("a_loss_is_said", &[]) {
+        return;
+    }
+    let lines = Lines::listen();
+    for (status, expected) in [(401, "OTEL_EXPORTER_OTLP_HEADERS"), (404, "/v1/traces"), (400, "refuses messages")] {
+        let backend = Backend::http(Script::turns_then([Answer::Refuse(503)], Answer::Refuse(status)));
+        let exporter = Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf).build().unwrap();
+        let before = lines.text().lines().count();
+        one_request(&exporter);
+        assert_eq!(exporter.shutdown().dropped_rejected, 3);
+        let text = lines.text();
+        let said: Vec<_> = text.lines().skip(before).collect();
+        assert_eq!(said.len(), 2, "{text}");
+        assert!(said[0].contains("spans wait") && said[1].contains(expected) && said[1].contains("lost"), "{text}");
+    }
 }

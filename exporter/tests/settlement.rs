@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use codex_pooler_exporter::{
     AttemptEnd, End, EndStatus, Exporter, Finished, Lifecycle, Price, Protocol, Rejection, Settlement, Terminal, Tokens,
@@ -190,6 +190,27 @@ fn explicit_times() {
     assert_eq!(times(&rows(&backend, ids[2])[0]), (9, 9));
     assert_clean(&backend);
     assert!(spans_of(&backend, RecordKind::InProgress, ids[0]).is_empty(), "history sends no markers");
+}
+
+/// Guarantees: an attempt that had been going on before it was told, and ends now, has taken the whole time, and so has its first output.
+#[test]
+fn an_attempt_is_told_late() {
+    let (backend, exporter) = connected();
+    let began = SystemTime::now() - Duration::from_secs(3);
+    let admission = admission();
+    let id = admission.request_id;
+    let request = exporter.admit_at(admission, began).dispatch();
+    let mut open = request.attempt_at(attempt("seat 1"), began);
+    open.output();
+    open.finish(AttemptEnd::of(Terminal::Completed));
+    request.settle(Settlement::Unknown);
+    request.finish(End::completed());
+    exporter.shutdown();
+    assert!(view::int(&rows(&backend, id)[0].attributes, attr::REQUEST_LATENCY_MS).unwrap() >= 3000);
+    let attempt = &spans_of(&backend, RecordKind::Attempt, id)[0];
+    assert!(attempt.end_time_unix_nano - attempt.start_time_unix_nano >= 3_000_000_000);
+    assert!(view::double(&attempt.attributes, attr::GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK).unwrap() >= 3.0);
+    assert_clean(&backend);
 }
 
 /// Guarantees: the first visible output is noted once, however many chunks follow.

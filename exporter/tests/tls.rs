@@ -19,7 +19,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_pooler_exporter::{Exporter, Rejection};
+use codex_pooler_exporter::{BuildError, Exporter, Rejection};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -119,4 +119,19 @@ fn a_private_root_over_grpc() {
 #[test]
 fn a_private_root_over_http() {
     check("a_private_root_over_http", &Backend::http(Script::always(Answer::Accept)), "http/protobuf", b"http/1.1");
+}
+
+/// Guarantees: a file of certificates whose path is no Unicode is one that cannot be used, and not one that nobody named.
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_no_unicode() {
+    use std::os::unix::ffi::OsStrExt as _;
+    if std::env::var_os(ENDPOINT).is_some() {
+        assert!(matches!(Exporter::builder().build(), Err(BuildError::Certificate)));
+        return;
+    }
+    let mut client = Command::new(std::env::current_exe().unwrap());
+    let path = std::ffi::OsStr::from_bytes(b"/root-\xff.pem");
+    client.args(["--exact", "a_path_that_is_no_unicode"]).env("OTEL_EXPORTER_OTLP_CERTIFICATE", path);
+    assert!(client.env(ENDPOINT, "https://127.0.0.1:1").status().unwrap().success());
 }

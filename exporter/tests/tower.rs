@@ -25,6 +25,7 @@ use sanitizer::view;
 use testkit::backend::{Answer, Backend, Script};
 use testkit::leaks::Scanner;
 use tokio::io::AsyncReadExt as _;
+use tower_service::Service as _;
 use uuid::Uuid;
 
 /// A running server behind the layer, and the receiver of its telemetry.
@@ -388,6 +389,41 @@ fn a_websocket_ends_with_its_handler() {
         }
         drop(stream);
         assert_eq!(server.ended(), result);
+    }
+}
+
+/// Guarantees: so does one over HTTP/2, where a websocket is asked for by `CONNECT` and granted with 200, as RFC 8441 says; one that is not
+/// granted is an answer like any other.
+#[test]
+fn a_websocket_over_http_2_ends_with_its_handler() {
+    for (granted, status, result) in [
+        (true, StatusCode::OK, expected("failed", "interrupted", 200)),
+        (false, StatusCode::FORBIDDEN, expected("rejected", "none", 403)),
+    ] {
+        let backend = Backend::http(Script::always(Answer::Accept));
+        let exporter = Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf).build().unwrap();
+        let (keep, kept) = std::sync::mpsc::channel();
+        let handler = async move |request: Request| {
+            keep.send(request.extensions().get::<CurrentRequest>().unwrap().clone()).unwrap();
+            status
+        };
+        let admit = |head: Head, _: &Extensions| {
+            let pool = Pool { id: Uuid::new_v4(), slug: "core".into(), name: "Core agents".into() };
+            Some(head.admission(pool, ApiKey::ExternalToken, Transport::Websocket))
+        };
+        let mut routes = Router::new().route("/v1/responses", any(handler)).layer(RequestLayer::new(exporter.clone(), admit));
+        let request = Request::connect("http://pooler/v1/responses").body(Body::empty()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let answer = runtime.block_on(routes.call(request)).unwrap();
+        assert_eq!(answer.status(), status);
+        drop(answer);
+        let current = kept.recv().unwrap();
+        assert_eq!(current.attempt(an_attempt()).is_some(), granted, "it is open if it is a websocket");
+        drop(current);
+        exporter.shutdown();
+        let spans = backend.accepted_spans();
+        let rows: Vec<_> = spans.iter().filter(|span| view::record_kind(span) == Some(RecordKind::Request)).collect();
+        assert_eq!((rows.len(), shown(rows[0])), (1, result));
     }
 }
 

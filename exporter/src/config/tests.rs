@@ -139,6 +139,7 @@ fn bad_variables_are_ignored() {
         ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2%zz=x%zz"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "x=hunter2%0Ay"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x=hunter2,Content-Length=5"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://hunter2@example"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://hunter2:99999999"),
         ("OTEL_EXPORTER_OTLP_INSECURE", "hunter2"),
@@ -170,6 +171,7 @@ fn bad_settings_are_refused() {
         (Exporter::builder().endpoint("ftp://hunter2@example"), "endpoint"),
         (Exporter::builder().endpoint("hunter2:4318").protocol(Protocol::HttpProtobuf), "endpoint"),
         (Exporter::builder().header("x", "hunter2\ny"), "headers"),
+        (Exporter::builder().header("Grpc-Encoding", "hunter2"), "headers"),
         (Exporter::builder().timeout(Duration::ZERO), "timeout"),
         (Exporter::builder().service_name("Hunter2"), "service name"),
     ] {

@@ -8,12 +8,18 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::*;
 
-/// Guarantees: which gRPC codes may be tried again is OTLP's table, with the time that a receiver asks for.
+/// Guarantees: which gRPC codes may be tried again is OTLP's table, with the time that a receiver asks for; of the others, those that gRPC
+/// has for credentials and for a service that is not there are told apart.
 #[test]
 fn grpc_codes() {
     let again = [Code::Cancelled, Code::DeadlineExceeded, Code::Aborted, Code::OutOfRange, Code::Unavailable, Code::DataLoss];
     for code in (0..=16).map(Code::from_i32) {
-        let expected = if again.contains(&code) { Answer::NotNow(None) } else { Answer::Refused };
+        let expected = match code {
+            _ if again.contains(&code) => Answer::NotNow(None),
+            Code::Unauthenticated | Code::PermissionDenied => Answer::Refused(Refusal::Credentials),
+            Code::Unimplemented => Answer::Refused(Refusal::Path),
+            _ => Answer::Refused(Refusal::Message),
+        };
         assert_eq!(grpc_answer(&Status::new(code, "")), expected, "{code:?}");
     }
     let asked = Some(Duration::from_secs(7));
@@ -34,7 +40,9 @@ async fn http_statuses() {
         let expected = match status {
             200..=299 => Answer::Taken { rejected: 0 },
             429 | 502 | 503 | 504 => Answer::NotNow(None),
-            _ => Answer::Refused,
+            401 | 403 => Answer::Refused(Refusal::Credentials),
+            404 | 405 => Answer::Refused(Refusal::Path),
+            _ => Answer::Refused(Refusal::Message),
         };
         assert_eq!(http_answer(response.into()).await, expected, "{status}");
     }

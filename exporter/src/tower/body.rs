@@ -4,11 +4,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf as _;
-use http::{StatusCode, header};
+use http::header;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::current::Closer;
+use super::current::{Closer, Follows};
 
 pin_project! {
     /// The body of an answer to a request that is in the log. Dropped before its end, it says that the client went away.
@@ -31,14 +31,11 @@ impl<B: Body> LoggedBody<B> {
         response.map(|inner| {
             let mut body = Self { inner, closer, left_bytes };
             let Some(closer) = body.closer.take() else { return body };
-            let has_body = closer.answered(status);
-            if status == StatusCode::SWITCHING_PROTOCOLS {
-                closer.upgraded();
-            } else if has_body && left_bytes != Some(0) && !body.inner.is_end_stream() {
-                body.closer = Some(closer);
-            } else {
+            match closer.answered(status) {
+                Follows::Websocket => closer.upgraded(),
+                Follows::Body if left_bytes != Some(0) && !body.inner.is_end_stream() => body.closer = Some(closer),
                 // A server does not ask for what is not there.
-                closer.completed();
+                Follows::Body | Follows::Nothing => closer.completed(),
             }
             body
         })

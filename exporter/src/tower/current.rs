@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use uuid::Uuid;
 
 use crate::end::{End, EndStatus, Rejection};
@@ -29,7 +29,6 @@ struct State {
     /// What the handler said.
     said: Option<Said>,
     http_status: Option<u16>,
-    settled: bool,
 }
 
 /// How a request ends.
@@ -52,7 +51,7 @@ enum Phase {
 impl CurrentRequest {
     pub(super) fn new(admitted: Admitted) -> Self {
         let id = admitted.id();
-        let state = State { phase: Phase::Admitted(admitted), said: None, http_status: None, settled: false };
+        let state = State { phase: Phase::Admitted(admitted), said: None, http_status: None };
         Self(Arc::new(Shared { id, state: Mutex::new(state) }))
     }
 
@@ -83,9 +82,7 @@ impl CurrentRequest {
     /// [`contract::limits::SETTLEMENT_HOLD`] at most. When the last clone is dropped, what is not settled is recorded as unknown. Without an
     /// attempt there is nothing to settle.
     pub fn settle(&self, settlement: Settlement) {
-        let mut state = self.0.lock();
-        state.settled = true;
-        match &mut state.phase {
+        match &mut self.0.lock().phase {
             Phase::Dispatched(request) => request.settle(settlement),
             Phase::Finished(finished) => finished.settle(settlement),
             Phase::Admitted(_) | Phase::Gone => {}
@@ -158,12 +155,18 @@ impl Drop for State {
             self.interrupt();
         }
         self.close(|| End::failed(INTERRUPTED));
-        if let Phase::Finished(finished) = &mut self.phase
-            && !self.settled
-        {
-            finished.settle(Settlement::Unknown);
-        }
     }
+}
+
+/// What follows the head of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// A body, whose end has to be waited for.
+    Body,
+    /// Nothing, whatever length the head says.
+    Nothing,
+    /// Whatever both sides make of the connection.
+    Websocket,
 }
 
 /// Ends a request, once. Dropping it means that the client went away.
@@ -171,8 +174,8 @@ impl Drop for State {
 pub(super) struct Closer {
     current: CurrentRequest,
     span: tracing::Span,
-    /// The answer has no body, whatever its length says, because none was asked for.
-    head_only: bool,
+    /// What was asked: it decides what follows the head of the answer.
+    method: Method,
     /// A part of the application runs. If it still does when this is dropped, it panicked.
     running: bool,
     /// Somebody else ends the request.
@@ -180,7 +183,7 @@ pub(super) struct Closer {
 }
 
 impl Closer {
-    pub(super) fn new(current: CurrentRequest, head_only: bool) -> Self {
+    pub(super) fn new(current: CurrentRequest, method: Method) -> Self {
         #[cfg(feature = "tracing-layer")]
         let span = match &current.0.lock().phase {
             Phase::Admitted(admitted) => admitted.span(),
@@ -188,7 +191,7 @@ impl Closer {
         };
         #[cfg(not(feature = "tracing-layer"))]
         let span = tracing::Span::none();
-        Self { current, span, head_only, running: false, handed_over: false }
+        Self { current, span, method, running: false, handed_over: false }
     }
 
     /// Runs a part of the application, inside the request's span.
@@ -200,10 +203,17 @@ impl Closer {
         result
     }
 
-    /// The answer's head is on its way. Returns whether it has a body whose end has to be waited for.
-    pub(super) fn answered(&self, status: StatusCode) -> bool {
+    /// The answer's head is on its way.
+    pub(super) fn answered(&self, status: StatusCode) -> Follows {
         self.current.0.lock().http_status = Some(status.as_u16());
-        !self.head_only && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+        match status {
+            StatusCode::SWITCHING_PROTOCOLS => Follows::Websocket,
+            // Over HTTP/2, a websocket is asked for so, and granted with 200.
+            status if self.method == Method::CONNECT && status.is_success() => Follows::Websocket,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Follows::Nothing,
+            _ if self.method == Method::HEAD => Follows::Nothing,
+            _ => Follows::Body,
+        }
     }
 
     /// The whole answer was handed to the server.
