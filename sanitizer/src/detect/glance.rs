@@ -310,14 +310,17 @@ fn may_have_token(text: &[u8], has_colon: bool) -> bool {
 
 fn may_be_token(text: &[u8], start: usize, end: usize, has_colon: bool) -> bool {
     let word = &text[start..end];
-    !is_uuid(word)
-        && (word.len() >= tokens::LONG_BYTES
-            // The token of a bot is shorter.
-            || has_colon && word.len() >= tokens::LONG_BYTES / 2
-            || word.iter().any(u8::is_ascii_uppercase)
-            || (word.len() >= tokens::SHORTER_BYTES && tokens::found(word))
-            || (word.len() >= MIN_HEX_DIGITS && may_be_hex(word))
-            || keys::has_key_in(text, start..end))
+    if is_uuid(word) {
+        // Behind a number and a colon it is read as the token of a bot.
+        return text[..start].ends_with(b":");
+    }
+    word.len() >= tokens::LONG_BYTES
+        // The token of a bot is shorter.
+        || has_colon && word.len() >= tokens::LONG_BYTES / 2
+        || word.iter().any(u8::is_ascii_uppercase)
+        || (word.len() >= tokens::SHORTER_BYTES && tokens::found(word))
+        || (word.len() >= MIN_HEX_DIGITS && may_be_hex(word))
+        || keys::has_key_in(text, start..end)
 }
 
 fn may_be_hex(word: &[u8]) -> bool {

@@ -399,7 +399,7 @@ proptest! {
     /// Guarantees: the same for random texts.
     #[test]
     fn harmless_random_texts_are_not_detected(
-        text in prop_oneof!["[0-9 .:_-]{0,50}", "[0-9a-f:]{0,40}", "[A-Za-z0-9_=+/.-]{10,60}", "[a-f0-9-]{10,45}", "\\PC{0,60}", "[a-z&%;#0-9]{0,30}", "[0-9dot .()x]{7,40}", "[at @.dobx-]{5,30}", "[A-Za-z0-9]{28,40}"],
+        text in prop_oneof!["[0-9 .:_-]{0,50}", "[0-9a-f:]{0,40}", "[A-Za-z0-9_=+/.-]{10,60}", "[a-f0-9-]{10,45}", "\\PC{0,60}", "[a-z&%;#0-9]{0,30}", "[0-9dot .()x]{7,40}", "[at @.dobx-]{5,30}", "[A-Za-z0-9]{28,40}", "[0-9]{7,11}[: ]{1,2}[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}[ a-z]?"],
     ) {
         prop_assert!(!(surely_harmless(text.as_bytes()) && thorough(&text)), "{text}");
     }
