@@ -83,8 +83,8 @@ fn rebuilt(content: &[u8], message: &Message, numbers: &mut Numbers, one_in: u64
                 out.extend_from_slice(&encoded);
                 write::varint_field(&mut out, 77, numbers.next());
             }
-            // The field's tag, padded: its last byte gets a follower.
-            5 => {
+            // The field's tag, padded: its last byte gets a follower. (Of a list of no elements in pieces there is no tag.)
+            5 if !encoded.is_empty() => {
                 let tag_len = write::varint_len(u64::from(field.number) << 3);
                 out.extend_from_slice(&encoded[..tag_len - 1]);
                 out.extend_from_slice(&[encoded[tag_len - 1] | 0x80, 0]);
