@@ -45,22 +45,16 @@ pub const UNACCOUNTED: [&str; 3] = [
 /// Series that are cheap to compute.
 pub fn short() -> Vec<Rule> {
     let duration = &metrics::CODEX_POOLER_REQUEST_DURATION_SECONDS;
-    let mut rules = vec![
-        record(
-            "pool:codex_pooler_requests:rate5m".to_owned(),
-            format!("sum by (pool) (rate({}[5m]))", metrics::CODEX_POOLER_REQUESTS_TOTAL.name),
+    let mut rules = vec![record(
+        duration_p95(),
+        // Rejections and clients that left are quick, and would hide that the rest is slow.
+        format!(
+            "histogram_quantile(0.95, sum by (pool, le) (rate({}_bucket{{{}}}[{}])))",
+            duration.name,
+            counted(),
+            LATENCY_HIGH.window
         ),
-        record(
-            duration_p95(),
-            // Rejections and clients that left are quick, and would hide that the rest is slow.
-            format!(
-                "histogram_quantile(0.95, sum by (pool, le) (rate({}_bucket{{{}}}[{}])))",
-                duration.name,
-                counted(),
-                LATENCY_HIGH.window
-            ),
-        ),
-    ];
+    )];
     rules.extend(SHORT_WINDOWS.into_iter().flat_map(pool_ratio));
     rules.extend(accounts());
     rules.extend(unaccounted());
