@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use codex_pooler_exporter::{
     AttemptEnd, End, EndStatus, Exporter, Finished, Lifecycle, Price, Protocol, Rejection, Settlement, Terminal, Tokens,
@@ -220,14 +220,17 @@ fn first_output() {
     let admission = admission();
     let id = admission.request_id;
     let request = exporter.admit(admission).dispatch();
+    let started = Instant::now();
     let mut open = request.attempt(attempt("seat 1"));
     open.output();
-    std::thread::sleep(Duration::from_millis(300));
+    let first_at_most_s = started.elapsed().as_secs_f64();
+    // Time has to pass, or the second output could not be told from the first.
+    std::thread::sleep(Duration::from_millis(50));
     open.output();
     open.finish(AttemptEnd::of(Terminal::Completed));
     request.settle(Settlement::Unknown);
     request.finish(End::completed());
     exporter.shutdown();
     let attempt = &spans_of(&backend, RecordKind::Attempt, id)[0];
-    assert!(view::double(&attempt.attributes, attr::GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK).unwrap() < 0.3);
+    assert!(view::double(&attempt.attributes, attr::GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK).unwrap() <= first_at_most_s);
 }
