@@ -73,7 +73,8 @@ fn fuzz(root: &Path, binary: &Path, target: &str, runs: u32, folder: &Path) -> R
     if !output.status.success() {
         let last: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let last = &last[last.len().saturating_sub(40)..];
-        bail!("{}\n{target} found an input; run {} with it to see it again", last.join("\n"), binary.display());
+        let (folder, binary) = (artifacts.display(), binary.display());
+        bail!("{}\n{target} found an input, now in {folder}; run {binary} with it to see it again", last.join("\n"));
     }
     let executed = text.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
     executed.and_then(|number| number.trim().parse().ok()).context("libFuzzer printed no number of runs")
