@@ -1,6 +1,7 @@
 """The programs that take part: the real binary, a real Prometheus that scrapes it, and HTTP to both."""
 
 import contextlib
+import datetime
 import http.client
 import json
 import os
@@ -128,6 +129,22 @@ class Prometheus(Program):
             return next((at for at, _ in found[0]["values"] if at > after_s), None) if found else None
 
         return round(wait_for("a scrape", scrape) * 1000)
+
+    def evaluated_after(self, after_s):
+        """Waits until every group of rules has been evaluated for a time after a moment, and what it recorded can be read."""
+
+        def evaluated():
+            groups = self.get("rules")["groups"]
+            # When the last one that is over began; it is for a time of up to an interval before. One more for groups that read what others record.
+            return groups and all(timestamp_s(group["lastEvaluation"]) > after_s + 2 * group["interval"] for group in groups)
+
+        wait_for("an evaluation of every rule", evaluated)
+
+
+def timestamp_s(text):
+    """Seconds since 1970 of a time of RFC 3339, which may have more digits than Python reads."""
+    seconds, fraction, zone = re.fullmatch(r"([^.Z+]+?)(\.\d+)?(Z|[+-]\d\d:\d\d)", text).groups()
+    return datetime.datetime.fromisoformat(seconds + zone.replace("Z", "+00:00")).timestamp() + float(fraction or 0)
 
 
 def replaced(text, old, new):
