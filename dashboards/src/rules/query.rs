@@ -2,6 +2,8 @@
 
 use contract::{Metric, Outcome};
 
+use super::thresholds::REMEMBERED;
+
 /// A regular expression for any of these texts, none of which has a special character.
 pub fn any_of<'a>(texts: impl IntoIterator<Item = &'a &'a str>) -> String {
     texts.into_iter().copied().collect::<Vec<_>>().join("|")
@@ -23,10 +25,18 @@ pub fn rise(by: &str, metric: &Metric, matchers: &str, window: &str) -> String {
 }
 
 /// How much a counter rose in a window, by these labels, where the very first event matters: `increase` does not see the value with which
-/// a series begins, so a series that did not exist a window ago counts with all that it has.
+/// a series begins, so a series that is new counts with all that it has. New is what nobody has seen for [`REMEMBERED`] before the window: a scrape
+/// that fails ends a series for a moment, and what was counted long ago must not be news when that moment leaves the window. What rose while
+/// nobody looked is the difference to what was seen last.
 pub fn rise_from_nothing(by: &str, metric: &Metric, matchers: &str, window: &str) -> String {
     let series = select(metric, matchers);
-    format!("sum by ({by}) (({series} unless {series} offset {window}) or increase({series}[{window}]))")
+    let seen = last_seen(&series, window);
+    format!("sum by ({by}) (increase({series}[{window}]) > 0 or {series} - {seen} > 0 or {series} unless {seen})")
+}
+
+/// What a series was a window ago, or, where it was not scraped then, at last before that.
+pub fn last_seen(series: &str, window: &str) -> String {
+    format!("last_over_time({series}[{REMEMBERED}] offset {window})")
 }
 
 /// bad / counted over a window, 0 where nothing is bad, and nothing where nothing is counted. `counted` is a recorded number of the window.

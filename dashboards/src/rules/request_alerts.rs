@@ -4,7 +4,7 @@
 use contract::generated::metrics;
 use contract::{Metric, Outcome, RequestStatus, UsageStatus};
 
-use super::query::{any_of, counted, rise, select};
+use super::query::{any_of, counted, last_seen, rise, select};
 use super::recorded::{account_attempts, account_failures, counted_requests, duration_p95, failures};
 use super::thresholds::{self, BURN_AT_LEAST, BURN_RATES, BurnRate, ERROR_BUDGET, Threshold};
 use super::{Alert, Rule};
@@ -222,7 +222,7 @@ fn heartbeat_lost() -> Alert {
     let lost = metrics::CODEX_POOLER_REQUESTS_WITHOUT_HEARTBEAT.name;
     alert(
         threshold,
-        format!("{lost} > {limit}\n  unless\n{lost} <= {lost} offset {window}"),
+        format!("{lost} > {limit}\n  unless\n{lost} <= {}", last_seen(lost, window)),
         "Open requests of Pool {{ $labels.pool }} have lost their heartbeat.",
         &format!(
             "{{{{ $value }}}} open requests of Pool {{{{ $labels.pool }}}} have no heartbeat, more than there were {window} ago: the process that served them has ended, or its telemetry does not arrive."

@@ -7,6 +7,10 @@ pub const ERROR_BUDGET: f64 = 0.01;
 /// Failure ratio at which somebody is paged: the lowest of the critical burn rates.
 pub const FAILURE_RATIO_LIMIT: f64 = 6.0 * ERROR_BUDGET;
 
+/// How far behind a window a series is looked for before it counts as one that did not exist: as long as a scrape may be missing, because the
+/// collector or Prometheus was away.
+pub const REMEMBERED: &str = "1h";
+
 /// How urgent an alert is.
 #[derive(Clone, Copy)]
 pub enum Severity {
