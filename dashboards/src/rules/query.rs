@@ -1,6 +1,7 @@
 //! The pieces of PromQL that several rules share.
 
-use contract::{Metric, Outcome};
+use contract::generated::metrics;
+use contract::{Metric, Outcome, outcome};
 
 use super::thresholds::REMEMBERED;
 
@@ -39,7 +40,20 @@ pub fn last_seen(series: &str, window: &str) -> String {
     format!("last_over_time({series}[{REMEMBERED}] offset {window})")
 }
 
+/// How many requests ended with these outcomes in a window, and those with these matchers besides, by Pool. The outcomes are those of the
+/// durations: their series begin together at 0, whatever the error code, whereas each code begins a series with its first failure, which no
+/// increase sees. What a recovery closed has no duration.
+pub fn ended(outcomes: &[Outcome], besides: &[String], window: &str) -> String {
+    let outcome = format!("outcome=~\"{}\"", outcomes.iter().map(ToString::to_string).collect::<Vec<_>>().join("|"));
+    let recovered = format!("{outcome},error_code=~\"{}\"", any_of(outcome::RECOVERY_CODES));
+    let timed = format!("{}_count{{{outcome}}}", metrics::CODEX_POOLER_REQUEST_DURATION_SECONDS.name);
+    let untimed = [recovered].into_iter().chain(besides.iter().cloned());
+    let series = [timed].into_iter().chain(untimed.map(|matchers| select(&metrics::CODEX_POOLER_REQUESTS_TOTAL, &matchers)));
+    let increases: Vec<String> = series.map(|series| format!("increase({series}[{window}])")).collect();
+    format!("sum by (pool) ({})", increases.join(" or "))
+}
+
 /// bad / counted over a window, 0 where nothing is bad, and nothing where nothing is counted. `counted` is a recorded number of the window.
-pub fn failure_ratio(by: &str, metric: &Metric, bad: &str, window: &str, counted: &str) -> String {
-    format!("({} or {counted} * 0)\n  /\n({counted} > 0)", rise(by, metric, bad, window))
+pub fn failure_ratio(bad: &str, counted: &str) -> String {
+    format!("({bad} or {counted} * 0)\n  /\n({counted} > 0)")
 }

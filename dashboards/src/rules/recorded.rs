@@ -4,7 +4,7 @@ use contract::generated::metrics;
 use contract::{AttemptStatus, Metric, Outcome, outcome};
 
 use super::Rule;
-use super::query::{any_of, counted, failure_ratio, rise};
+use super::query::{any_of, counted, ended, failure_ratio, rise};
 use super::thresholds::{ACCOUNT_FAILING, BURN_RATES, LATENCY_HIGH};
 
 /// Windows over which a failure ratio is recorded at Prometheus's own interval. The other windows of the burn rates can wait.
@@ -71,12 +71,8 @@ pub fn long() -> Vec<Rule> {
 }
 
 fn pool_ratio(window: &str) -> [Rule; 2] {
-    let requests = &metrics::CODEX_POOLER_REQUESTS_TOTAL;
-    let bad = format!("outcome=\"{}\"", Outcome::Bad);
-    [
-        record(counted_requests(window), rise("pool", requests, &counted(), window)),
-        record(failures(window), failure_ratio("pool", requests, &bad, window, &counted_requests(window))),
-    ]
+    let ratio = failure_ratio(&ended(&[Outcome::Bad], &[], window), &counted_requests(window));
+    [record(counted_requests(window), ended(&[Outcome::Good, Outcome::Bad], &[], window)), record(failures(window), ratio)]
 }
 
 /// An attempt has no outcome of its own. The same codes as on a request say nothing about its account.
@@ -89,7 +85,7 @@ fn accounts() -> [Rule; 2] {
     let window = ACCOUNT_FAILING.window;
     [
         record(account_attempts(), rise("pool, account", attempts, &counted, window)),
-        record(account_failures(), failure_ratio("pool, account", attempts, &bad, window, &account_attempts())),
+        record(account_failures(), failure_ratio(&rise("pool, account", attempts, &bad, window), &account_attempts())),
     ]
 }
 

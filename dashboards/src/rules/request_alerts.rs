@@ -4,7 +4,7 @@
 use contract::generated::metrics;
 use contract::{Metric, Outcome, RequestStatus, UsageStatus};
 
-use super::query::{any_of, counted, last_seen, rise, select};
+use super::query::{any_of, counted, ended, last_seen, rise, select};
 use super::recorded::{account_attempts, account_failures, counted_requests, duration_p95, failures};
 use super::thresholds::{self, BURN_AT_LEAST, BURN_RATES, BurnRate, ERROR_BUDGET, Threshold};
 use super::{Alert, Rule};
@@ -82,14 +82,13 @@ fn no_success() -> Alert {
     let Threshold { limit, at_least, window, .. } = *threshold;
     // Refused for want of an account or of quota, or failed for want of a provider: the caller did nothing wrong.
     let codes = any_of(&[codes::ROUTING, &codes::quota(), codes::PROVIDER].concat());
-    let increase = |matchers: &str| format!("increase({}[{window}])", select(REQUESTS, matchers));
+    let unserved = format!("outcome=\"{}\",error_code=~\"{codes}\"", Outcome::Neutral);
     alert(
         threshold,
         format!(
-            "sum by (pool) ({} or {}) >= {at_least}\n  unless\n{} > {limit}",
-            increase(&format!("outcome=\"{}\"", Outcome::Bad)),
-            increase(&format!("error_code=~\"{codes}\"")),
-            rise("pool", REQUESTS, &format!("outcome=\"{}\"", Outcome::Good), window),
+            "{} >= {at_least}\n  unless\n{} > {limit}",
+            ended(&[Outcome::Bad], &[unserved], window),
+            ended(&[Outcome::Good], &[], window)
         ),
         "Pool {{ $labels.pool }} serves nothing.",
         &format!(

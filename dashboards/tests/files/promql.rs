@@ -15,6 +15,7 @@ const WORDS: &[&str] = &[
     "histogram_quantile",
     "increase",
     "label_values",
+    "last_over_time",
     "max",
     "max_over_time",
     "offset",
