@@ -161,11 +161,11 @@ pub fn trace_link() -> Value {
     named("Trace in Explore", &format!("/explore?schemaVersion=1&panes={}", grafana::url_encoded(&panes.to_string())))
 }
 
-/// To the log page that begins before this line, with these filters.
+/// To the log page that begins with this line, with these filters.
 pub fn older_link(kept: &[String]) -> Value {
     let parameters: Vec<String> =
         kept.iter().cloned().chain([set(Filter::Before.name(), &number(ADMITTED)), SAME_TIME.to_owned()]).collect();
-    named("Rows before this one", &Board::RequestLogs.link(&parameters))
+    named("This row and older ones", &Board::RequestLogs.link(&parameters))
 }
 
 /// To the log around this line's admission, without filters.

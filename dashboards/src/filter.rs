@@ -25,7 +25,7 @@ pub enum Filter {
     ApiKey,
     /// Part of a row id, correlation id or client request id.
     Id,
-    /// Page cursor: rows that were admitted before it.
+    /// Page cursor: rows that were admitted then or before.
     Before,
 }
 
@@ -55,7 +55,7 @@ impl Filter {
             Self::Model => "Model",
             Self::ApiKey => "API key",
             Self::Id => "Correlation or row id",
-            Self::Before => "Admitted before (ms)",
+            Self::Before => "Admitted until (ms)",
         }
     }
 
@@ -68,7 +68,8 @@ impl Filter {
             Self::Model => (attr::REQUEST_MODEL, "(?i).*${model:regex}.*"),
             Self::ApiKey => (attr::API_KEY_LABEL, "(?i).*${api_key:regex}.*"),
             Self::Id => (attr::REQUEST_SEARCH, "(?i).*${id:regex}.*"),
-            Self::Before => return format!("span.{} < ${{before}}", attr::REQUEST_ADMITTED_MS),
+            // Of rows within one millisecond a page can end between two: what is no older than its last line belongs to the next one, too.
+            Self::Before => return format!("span.{} <= ${{before}}", attr::REQUEST_ADMITTED_MS),
         };
         format!("span.{key} =~ `{pattern}`")
     }

@@ -168,7 +168,7 @@ fn log() -> Value {
     columns.push(grafana::hidden(attr::UPSTREAM_ACCOUNT_LABEL, ACCOUNT));
     let text = format!(
         "The newest {PAGE_ROWS} requests that match every filter, by time of admission; dates from and to are the time range. Click a \
-         status for everything about the request, a time also for the rows before it. A request joins the log when it ends, at the time \
+         status for everything about the request, a time also for the page that begins with it. A request joins the log when it ends, at the time \
          at which it began."
     );
     let query = rows(RecordKind::Request, &Filter::ALL, &columns);

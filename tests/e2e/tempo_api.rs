@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
+use std::collections::BTreeSet;
+
+use contract::limits::PAGE_ROWS;
 use contract::{AttemptStatus, RequestStatus, attr};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message as _;
@@ -86,6 +89,33 @@ fn every_filter_finds_its_rows() {
     assert_eq!(page.len(), 3);
     let cursor = format!("span.{} < {}", attr::REQUEST_ADMITTED_MS, page[2].int(attr::REQUEST_ADMITTED_MS).unwrap());
     assert_eq!(found(&[cursor]), [1]);
+}
+
+/// Guarantees: whoever goes from page to page of Grafana's request log by its last line misses no row, also where one page ends and the next begins
+/// within one millisecond.
+#[test]
+fn no_row_falls_between_two_pages() {
+    const PER_MS: u32 = 7;
+    let first_ms = otlp::now_ms() - 10_000;
+    let row = |number| Row { admitted_ms: first_ms + u64::from(number / PER_MS), ..Row::numbered(number) };
+    let rows: Vec<Row> = (1..=3 * PAGE_ROWS).map(row).collect();
+    let (_folder, serve) = serve_with(&rows);
+    let dashboard: Value = serde_json::from_str(include_str!("../../dashboards/grafana/request-logs.json")).unwrap();
+    let target = dashboard["panels"].as_array().unwrap().iter().find(|panel| panel["title"] == "Request log").unwrap();
+    let query = target["targets"][0]["query"].as_str().unwrap();
+    let query = ["pool", "status", "account", "model", "api_key", "id"]
+        .iter()
+        .fold(query.to_owned(), |query, name| query.replace(&format!("${{{name}:regex}}"), ".*"));
+    let (mut cursor, mut seen) = (9_999_999_999_999, BTreeSet::new());
+    // As many clicks as there are pages, and one for what pages have in common.
+    for _ in 0..4 {
+        let found = tempo::search(&serve.tempo(), &query.replace("${before}", &cursor.to_string()), PAGE_ROWS).json();
+        let page = tempo::found(&found);
+        let Some(last) = page.last() else { break };
+        cursor = last.int(attr::REQUEST_ADMITTED_MS).unwrap();
+        seen.extend(page.into_iter().map(|row| row.trace_id));
+    }
+    assert_eq!(seen.len(), rows.len(), "rows that a page shows");
 }
 
 /// Guarantees: a search result has exactly the keys that Grafana's strict parser knows, ids as hexadecimal digits, and values in their own types.

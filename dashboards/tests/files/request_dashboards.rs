@@ -75,7 +75,7 @@ fn links(panel: &Value, column: &str) -> Vec<(String, String)> {
     links.iter().map(|link| (text(link, "/title").to_owned(), text(link, "/url").to_owned())).collect()
 }
 
-/// Guarantees: a line of the log leads to its detail, to the page that begins before it, with every filter, and to its trace.
+/// Guarantees: a line of the log leads to its detail, to the page that begins with it, with every filter, and to its trace.
 #[test]
 fn lines_lead_to_detail_older_rows_and_trace() {
     let dashboard = one("request-logs");

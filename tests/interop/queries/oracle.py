@@ -251,7 +251,6 @@ class Oracle:
         durations = [(labels, value) for labels, value in self.durations() if labels["outcome"] in ("good", "bad")]
         p95 = self.quantile(0.95, "codex_pooler_request_duration_seconds", durations, ["pool"])
         return {
-            "pool:codex_pooler_requests:rate": self.rate(self.requests(), ["pool"]),
             "pool:codex_pooler_request_duration_seconds:p95_": p95,
             "pool:codex_pooler_requests_counted:increase": counted,
             "pool:codex_pooler_request_failures:ratio_rate": self.failures(["pool"]),
@@ -282,7 +281,7 @@ class Oracle:
             labels = {name: value for name, value in labels.items() if name in applies}
             texts = {"api_key": request.key, "id": values["codex_pooler.request.search"]}
             contains = all(self.selection.get(name, "").lower() in text.lower() for name, text in texts.items() if name in applies)
-            before = "before" not in applies or request.admitted_ms < int(self.selection.get("before", 10**13))
+            before = "before" not in applies or request.admitted_ms <= int(self.selection.get("before", 10**13))
             if contains and before and self.passes(labels):
                 found.append(request)
         return sorted(found, key=lambda request: -request.admitted_ms)[:limit]
