@@ -32,7 +32,15 @@ pub fn rise(by: &str, metric: &Metric, matchers: &str, window: &str) -> String {
 pub fn rise_from_nothing(by: &str, metric: &Metric, matchers: &str, window: &str) -> String {
     let series = select(metric, matchers);
     let seen = last_seen(&series, window);
-    format!("sum by ({by}) (increase({series}[{window}]) > 0 or {series} - {seen} > 0 or {series} unless {seen})")
+    format!("sum by ({by}) ({series} unless {seen} or increase({series}[{window}]) > 0 or {series} - {seen} > 0)")
+}
+
+/// How much a counter rose in a window, by these labels, where what nobody has had yet is news, and what is found at the first look is not: a
+/// series that is new counts with all that it has if its collector is known.
+pub fn rise_of_new(by: &str, metric: &Metric, matchers: &str, window: &str) -> String {
+    let series = select(metric, matchers);
+    let (seen, known) = (last_seen(&series, window), last_seen(metrics::POOLER_OTEL_READY.name, window));
+    format!("sum by ({by}) ({series} unless {seen} and on (job, instance) {known} or increase({series}[{window}]) > 0)")
 }
 
 /// What a series was a window ago, or, where it was not scraped then, at last before that.

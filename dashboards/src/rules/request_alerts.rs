@@ -4,7 +4,7 @@
 use contract::generated::metrics;
 use contract::{Metric, Outcome, RequestStatus, UsageStatus};
 
-use super::query::{any_of, counted, ended, last_seen, rise, select};
+use super::query::{any_of, counted, ended, last_seen, rise, rise_of_new, select};
 use super::recorded::{account_attempts, account_failures, counted_requests, duration_p95, failures};
 use super::thresholds::{self, BURN_AT_LEAST, BURN_RATES, BurnRate, ERROR_BUDGET, Threshold};
 use super::{Alert, Rule};
@@ -119,15 +119,13 @@ fn rejections_jump() -> Alert {
     let threshold = &thresholds::REJECTIONS_JUMP;
     let Threshold { limit, at_least, window, .. } = *threshold;
     // Quota has an alert of its own.
-    let rejected =
-        select(REQUESTS, &format!("status=\"{}\",error_code!~\"{}\"", RequestStatus::Rejected, any_of(&codes::quota())));
-    let by = "sum by (pool, error_code)";
+    let matchers = format!("status=\"{}\",error_code!~\"{}\"", RequestStatus::Rejected, any_of(&codes::quota()));
+    let rose = rise_of_new("pool, error_code", REQUESTS, &matchers, window);
+    let day = format!("sum by (pool, error_code) (increase({}[1d] offset {window}))", select(REQUESTS, &matchers));
     alert(
         threshold,
         // `unless`, so that a code without a yesterday is a jump, too.
-        format!(
-            "{by} (increase({rejected}[{window}])) >= {at_least}\n  unless\n{by} (rate({rejected}[{window}])) <= {limit} * {by} (rate({rejected}[1d] offset {window}))"
-        ),
+        format!("{rose} >= {at_least}\n  unless\n{rose} <= {limit} * {day} / {}", thresholds::REJECTIONS_WINDOWS_A_DAY),
         "Pool {{ $labels.pool }} rejects many requests with {{ $labels.error_code }}.",
         &format!(
             "Pool {{{{ $labels.pool }}}} rejected about {{{{ $value | printf \"%.0f\" }}}} requests with {{{{ $labels.error_code }}}} in the last {window}, more than {limit} times as many as on average in the day before."

@@ -117,6 +117,8 @@ pub const REJECTIONS_JUMP: Threshold = Threshold {
     severity: Severity::Warning,
     why: "Some rejections are normal. Three times a day's average, of one code, means that a key, a policy or a client has changed.",
 };
+/// How many windows of [`REJECTIONS_JUMP`] a day has.
+pub const REJECTIONS_WINDOWS_A_DAY: u32 = 24 * 6;
 /// Share of a Pool's requests that an exhausted quota ended.
 pub const QUOTA_EXHAUSTED: Threshold = Threshold {
     alert: "CodexPoolerQuotaExhausted",
