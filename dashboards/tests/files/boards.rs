@@ -184,6 +184,28 @@ fn links_lead_somewhere() {
     assert!(links > 10, "{links}");
 }
 
+/// Guarantees: the addresses that the configuration's README gives are those of dashboards, and set variables that these have; an id is looked for
+/// further back than a dashboard shows by itself.
+#[test]
+fn documented_addresses_lead_to_dashboards() {
+    let address = pattern(r"http://127\.0\.0\.1:3000/d/([a-z-]+)(?:\?([^>`\s]*))?");
+    let readme = committed("collector-config/README.md");
+    let dashboards = all();
+    let mut variables_set = BTreeSet::new();
+    for found in address.captures_iter(&readme) {
+        let dashboard = dashboards.values().find(|d| d["uid"] == found[1]).unwrap_or_else(|| panic!("{}", &found[0]));
+        let query = found.get(2).map_or("", |query| query.as_str());
+        for name in query.split('&').filter_map(|parameter| parameter.split_once('=')?.0.strip_prefix("var-")) {
+            assert!(variables(dashboard).contains_key(name), "{}", &found[0]);
+            assert!(name != "id" || query.contains("from=now-7d"), "{}", &found[0]);
+            variables_set.insert(name.to_owned());
+        }
+    }
+    assert_eq!(variables_set, BTreeSet::from(["id".to_owned(), "trace".to_owned()]));
+    let started = one("request-detail");
+    assert_eq!(text(panel(&started, "Trace"), "/targets/0/query"), "${trace}", "a trace needs nothing but its id");
+}
+
 /// Guarantees: every PromQL expression names metrics and labels of the contract or a recorded series; a count, which starts again with its
 /// process, stands in `rate` or `increase`; windows fit the panel.
 #[test]
