@@ -218,9 +218,14 @@ fn say(answer: Answer, protocol: Protocol) {
         (Answer::Refused(Refusal::Message), _) => {
             tracing::warn!("the OTLP receiver refuses messages; what is lost is counted in the exporter's totals");
         }
-        (Answer::NotNow(_), _) => {
-            tracing::warn!("the OTLP receiver cannot be reached or is busy; spans wait, and are tried again");
-        }
+        (Answer::NotNow(_), Protocol::Grpc) => tracing::warn!(
+            "the OTLP receiver cannot be reached or is busy; spans wait, and are tried again; if it stays so, check the endpoint: \
+             OTLP over gRPC has port 4317 by default"
+        ),
+        (Answer::NotNow(_), Protocol::HttpProtobuf) => tracing::warn!(
+            "the OTLP receiver cannot be reached or is busy; spans wait, and are tried again; if it stays so, check the endpoint: \
+             OTLP over HTTP has port 4318 by default"
+        ),
         (Answer::NoTls, _) => tracing::warn!(
             "TLS with the OTLP receiver fails: let OTEL_EXPORTER_OTLP_CERTIFICATE name the root that vouches for it, and the endpoint its \
              name as in its certificate, or http:// if it has none; spans wait, and are tried again"

@@ -371,6 +371,8 @@ fn one_line_of_warning() {
     assert!(
         text.contains("the OTLP receiver cannot be reached or is busy") && !text.contains("hunter2") && !text.contains(&port)
     );
+    // One that speaks another protocol may just hang up, and cannot be told from one that is away.
+    assert!(text.contains("OTLP over HTTP has port 4318 by default"), "{text}");
 }
 
 /// Guarantees: that spans are lost is said, also after it was said that they wait, and with what to change where the receiver's status says so.
