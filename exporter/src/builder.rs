@@ -83,6 +83,8 @@ impl fmt::Debug for GivenHeaders {
 /// | [`service_version`](Self::service_version) | `OTEL_RESOURCE_ATTRIBUTES` | absent |
 /// | | `OTEL_RESOURCE_ATTRIBUTES`: the resource attributes of the contract, and no others | |
 ///
+/// OTLP over HTTP goes through the proxy that `HTTP_PROXY` or `HTTPS_PROXY` names, unless `NO_PROXY` excepts the receiver; over gRPC it does not.
+///
 /// What is set here and is wrong is an error. A variable that is wrong is ignored with a warning, as OpenTelemetry's specification wants it;
 /// only a file of certificates that cannot be used is an error, because without it others would be trusted than the ones that were meant.
 #[derive(Clone, Default)]

@@ -46,7 +46,7 @@ pub const MASKED_CODES: &[&str] = &["invalid_previous_response_id", "previous_re
 ///
 /// ```
 /// use codex_pooler_exporter::{AttemptEnd, End, EndStatus, Terminal};
-/// use contract::AttemptStatus;
+/// use codex_pooler_exporter::contract::AttemptStatus;
 ///
 /// // Cut short by the token limit, and delivered: a success with a reason.
 /// let terminal = Terminal::Incomplete { reason: Some("max_output_tokens"), error: None };

@@ -7,8 +7,8 @@
 //! codex-pooler-exporter = { git = "https://github.com/codex-pooler-otel/codex-pooler-otel" }
 //! ```
 //!
-//! The contract's closed sets, such as `Route` and `Transport`, and the ids' type are `codex_pooler_exporter::contract` and
-//! `codex_pooler_exporter::uuid`; examples here import them as crates of their own.
+//! The contract's closed sets, such as `Route` and `Transport`, and the ids' type come with it, as [`contract`](crate::contract) and
+//! [`uuid`](crate::uuid).
 //!
 //! The features `tracing-layer`, `tower` and `axum` are for applications that use those; the lifecycle needs none of them
 //! (`default-features = false`).
@@ -33,8 +33,8 @@
 //! ```
 //! # use codex_pooler_exporter::Exporter;
 //! use codex_pooler_exporter::{Admission, ApiKey, Client, Pool, Rejection};
-//! use contract::{Method, Route, Transport};
-//! use uuid::Uuid;
+//! use codex_pooler_exporter::contract::{Method, Route, Transport};
+//! use codex_pooler_exporter::uuid::Uuid;
 //!
 //! # let exporter = Exporter::disabled();
 //! # let user_agent = "codex_exec/0.142.0 (Ubuntu 24.04; x86_64)";
@@ -63,8 +63,8 @@
 //! ```
 //! # fn upstream(request: codex_pooler_exporter::Request) {
 //! use codex_pooler_exporter::{Account, Attempt, AttemptEnd, End, Terminal};
-//! use contract::Transport;
-//! use uuid::Uuid;
+//! use codex_pooler_exporter::contract::Transport;
+//! use codex_pooler_exporter::uuid::Uuid;
 //!
 //! let account = |label: &str| Account { id: Some(Uuid::new_v4()), label: Some(label.into()), ..Account::default() };
 //! let first = request.attempt(Attempt::new(account("Aurora seat 1"), Transport::HttpSse));
@@ -114,6 +114,12 @@
 //!
 //! A program that ends without it, by [`std::process::exit`] or by a signal, takes along what is queued: half a second's worth, or what the
 //! receiver has not taken yet. One that forks takes no threads along: build the exporter in the process that records.
+//!
+//! # In a server
+//!
+//! With the feature `tower`, on by default, the module `tower` opens and ends requests for a whole router: of steps 3 and 4, the
+//! handler says what only it knows. With `tracing-layer`, on by default as well, the module `layer` exports the spans that the
+//! application makes with [`tracing`] inside a request.
 //!
 //! # The row
 //!

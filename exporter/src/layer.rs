@@ -74,7 +74,7 @@ where
     #[allow(clippy::redundant_closure_for_method_calls)]
     let spans_only = filter_fn(|metadata| metadata.is_span());
     let names = names.into_iter().map(Into::into).filter(|name: &String| enforce::is_internal_name(name)).collect();
-    tracing_opentelemetry::layer()
+    let layer = tracing_opentelemetry::layer()
         .with_tracer(InternalTracer { names })
         // Spans are found through `tracing`, so that what else the application does with OpenTelemetry is not changed.
         .with_context_activation(false)
@@ -86,10 +86,15 @@ where
         .with_tracked_inactivity(false)
         .with_threads(false)
         .with_level(false)
-        .with_target(false)
-        // No event gets as far as being formatted.
-        .with_filter(spans_only)
+        .with_target(false);
+    // No event gets as far as being formatted.
+    layer.and_then(Here).with_filter(spans_only)
 }
+
+/// Says to a request that the layer is this one.
+struct Here;
+
+impl<S: Subscriber> Layer<S> for Here {}
 
 impl Admitted {
     /// As [`Request::span`], for what is done before there is an upstream to turn to.
@@ -114,10 +119,14 @@ impl Request {
 fn span(id: Uuid, exporter: Option<&Arc<Inner>>) -> tracing::Span {
     let Some(exporter) = exporter else { return tracing::Span::none() };
     let span = tracing::error_span!("request", request.id = %id);
+    // An application's own pipeline would take it for its parent, and leave the application's trace and its sampler's decision for it.
+    if !tracing::dispatcher::get_default(|subscriber| subscriber.is::<Here>()) {
+        return span;
+    }
     // A context that came from elsewhere is how the layer is told the request, and how the tracer knows this span from its children.
     let row = SpanContext::new(ids::trace(id), ids::request_span(id), TraceFlags::SAMPLED, true, TraceState::NONE);
     let request = InRequest { id, exporter: Arc::clone(exporter), exported: AtomicU32::new(0) };
-    // Without the layer, or behind a filter, there is nobody to tell.
+    // Behind a filter there is nobody to tell.
     let _ = span.set_parent(Context::new().with_remote_span_context(row).with_value(Arc::new(request)));
     span
 }

@@ -9,8 +9,8 @@
 //!
 //! ```no_run
 //! use codex_pooler_exporter::{Account, Admission, ApiKey, Attempt, AttemptEnd, End, Exporter, Pool, Settlement, Terminal};
-//! use contract::{Method, Route, Transport};
-//! use uuid::Uuid;
+//! use codex_pooler_exporter::contract::{Method, Route, Transport};
+//! use codex_pooler_exporter::uuid::Uuid;
 //!
 //! let exporter = Exporter::builder().endpoint("http://127.0.0.1:4317").service_version("0.6.8").build()?;
 //!

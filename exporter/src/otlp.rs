@@ -66,9 +66,10 @@ impl Client {
     pub(crate) fn new(config: &Config) -> Result<Self, BuildError> {
         // A process has one TLS implementation. An error means that the application has chosen one already, which is as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let roots = config.tls.roots.as_deref().map(roots).transpose()?;
         match config.protocol {
             Protocol::Grpc => Self::grpc(config),
-            Protocol::HttpProtobuf => Self::http(config),
+            Protocol::HttpProtobuf => Self::http(config, roots),
         }
     }
 
@@ -92,14 +93,10 @@ impl Client {
         Ok(Self::Grpc { endpoint: Box::new(endpoint), compression, client, metadata, timeout })
     }
 
-    fn http(config: &Config) -> Result<Self, BuildError> {
+    fn http(config: &Config, roots: Option<Vec<reqwest::Certificate>>) -> Result<Self, BuildError> {
         // A redirect could lead the messages, or the credentials, somewhere else.
         let mut client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(config.timeout);
-        if let Some(roots) = &config.tls.roots {
-            let roots = reqwest::Certificate::from_pem_bundle(roots).map_err(|_| BuildError::Certificate)?;
-            if roots.is_empty() {
-                return Err(BuildError::Certificate);
-            }
+        if let Some(roots) = roots {
             client = client.tls_certs_only(roots);
         }
         if let Some((certificate, key)) = &config.tls.identity {
@@ -161,6 +158,12 @@ impl Client {
             _ => Answer::Refused(Refusal::Message),
         }
     }
+}
+
+/// The certificates of a file. One without any vouches for nobody, and was not meant.
+fn roots(pem: &[u8]) -> Result<Vec<reqwest::Certificate>, BuildError> {
+    let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| BuildError::Certificate)?;
+    if roots.is_empty() { Err(BuildError::Certificate) } else { Ok(roots) }
 }
 
 /// A client that connects when it is used.

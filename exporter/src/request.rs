@@ -28,7 +28,7 @@ impl Guard {
         if !(open.end(end) && queue.clock.hold(open)) {
             open.record(queue);
         }
-        Finished { inner: Some(self), corrections: 0, settled: false }
+        Finished { inner: Some(self), corrections: 0, corrected: None }
     }
 }
 
@@ -206,14 +206,15 @@ impl Request {
 pub struct Finished {
     inner: Option<Guard>,
     corrections: u32,
-    /// A correction said more of the settlement than that it is pending.
-    settled: bool,
+    /// What the last correction said of the settlement.
+    corrected: Option<Settlement>,
 }
 
 impl Finished {
-    const NONE: Self = Self { inner: None, corrections: 0, settled: false };
+    const NONE: Self = Self { inner: None, corrections: 0, corrected: None };
 
-    /// Says what the ledger says. A row that was held for it is recorded; for one that went out before, a correction is. Known usage is final.
+    /// Says what the ledger says. A row that was held for it is recorded; for one that went out before, a correction is. Known usage is final,
+    /// whichever of both said it; what was said already is not said again.
     pub fn settle(&mut self, settlement: Settlement) {
         self.settle_at(settlement, SystemTime::now());
     }
@@ -223,8 +224,8 @@ impl Finished {
         let Some(Guard { exporter, open }) = &self.inner else { return };
         open.settle(settlement);
         open.record(&exporter.queue);
-        let recorded = open.settlement();
-        if recorded != settlement && !matches!(recorded, Settlement::Known { .. }) {
+        let said = self.corrected.unwrap_or_else(|| open.settlement());
+        if said != settlement && !matches!(said, Settlement::Known { .. }) {
             let after = Lifecycle { settlement, ..open.lifecycle() };
             self.correct_at(after, at);
         }
@@ -242,7 +243,7 @@ impl Finished {
             bounds::lifecycle(&mut after);
             open.record(&exporter.queue);
             self.corrections = self.corrections.saturating_add(1);
-            self.settled |= after.settlement != Settlement::Pending;
+            self.corrected = Some(after.settlement);
             let (before, sequence) = (Arc::clone(open), self.corrections);
             exporter.queue.push(Job::Correction { before, after: Box::new(after), sequence, at });
         }
@@ -258,7 +259,7 @@ impl Finished {
 impl Drop for Finished {
     #[inline]
     fn drop(&mut self) {
-        if !self.settled
+        if matches!(self.corrected, None | Some(Settlement::Pending))
             && let Some(Guard { exporter, open }) = &self.inner
             && open.give_up(&exporter.queue)
         {

@@ -21,8 +21,12 @@ use crate::spans;
 const THREAD_NAME: &str = "codex-pooler-export";
 /// First pause before a message is sent again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Longest pause, whatever a receiver asks for.
+/// Longest pause, but for its jitter, before a receiver is tried again that did not say when.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// Longest pause, but for its jitter, that a receiver can ask for.
+const MAX_ASKED: Duration = Duration::from_secs(60);
+/// How long nothing is said that was said before, so that a receiver which comes and goes is worth a line each way a minute.
+const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Messages that may be sent again in a row, over all messages.
 const RETRY_BURST: f64 = 10.0;
 /// How many more of them each second allows: a receiver that takes every message at the second try only is not sent twice as much for ever.
@@ -56,6 +60,7 @@ pub(crate) fn start(config: Config, queue: Arc<Queue>) -> Result<(), BuildError>
                     budget: Budget::new(Instant::now()),
                     pause: FIRST_PAUSE,
                     said: Health::Fine,
+                    said_at: [None; 3],
                     protocol: config.protocol,
                     silence,
                 };
@@ -82,6 +87,8 @@ struct Sender {
     pause: Duration,
     /// The worst that was said since all was fine.
     said: Health,
+    /// When each was said last.
+    said_at: [Option<Instant>; 3],
     protocol: Protocol,
     silence: Option<DefaultGuard>,
 }
@@ -128,7 +135,8 @@ impl Sender {
         let started = Instant::now();
         loop {
             let answer = self.client.send(&message).await;
-            self.say(answer);
+            let protocol = self.protocol;
+            self.hear(Health::of(answer), || say(answer, protocol));
             let asked = match answer {
                 Answer::Taken { rejected } => {
                     self.pause = FIRST_PAUSE;
@@ -139,9 +147,11 @@ impl Sender {
                 Answer::OtherProtocol | Answer::NoTls => None,
             };
             let now = Instant::now();
-            let pause = asked.unwrap_or_else(|| with_jitter(self.pause)).min(MAX_PAUSE).max(self.budget.take(now));
+            let pause = asked.map_or(self.pause, |asked| asked.clamp(FIRST_PAUSE, MAX_ASKED));
+            let pause = with_jitter(pause).max(self.budget.take(now));
             self.pause = (self.pause * 2).min(MAX_PAUSE);
             if started.elapsed() + pause > self.retry_for {
+                self.hear(Health::Losing, say_exhausted);
                 return Sent::Exhausted;
             }
             tokio::time::sleep(pause).await;
@@ -149,17 +159,18 @@ impl Sender {
     }
 
     /// Says once that spans wait for the receiver, once that they are lost, and once that all is fine again.
-    fn say(&mut self, answer: Answer) {
-        let health = Health::of(answer);
-        if health == self.said || (health != Health::Fine && health < self.said) {
+    fn hear(&mut self, health: Health, say: impl FnOnce()) {
+        let now = Instant::now();
+        let said_at = &mut self.said_at[health as usize];
+        let just_said = said_at.is_some_and(|at| now.saturating_duration_since(at) < SAY_AGAIN_AFTER);
+        if health == self.said || (health != Health::Fine && health < self.said) || just_said {
             return;
         }
-        self.said = health;
+        (self.said, *said_at) = (health, Some(now));
         // The application hears this, and nothing else of what happens on this thread.
         self.silence = None;
-        let protocol = self.protocol;
         // A subscriber that panics, as one may whose output nobody reads any more, does not take this thread along.
-        let _ = std::panic::catch_unwind(|| say(answer, protocol));
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(say));
         self.silence = silence();
     }
 }
@@ -184,6 +195,11 @@ impl Health {
     }
 }
 
+/// Says that a message was tried for long enough.
+fn say_exhausted() {
+    tracing::warn!("the OTLP receiver was away for too long; what is lost is counted in the exporter's totals");
+}
+
 /// Says what the receiver's answer means, and what to change.
 fn say(answer: Answer, protocol: Protocol) {
     match (answer, protocol) {
@@ -202,9 +218,14 @@ fn say(answer: Answer, protocol: Protocol) {
         (Answer::Refused(Refusal::Message), _) => {
             tracing::warn!("the OTLP receiver refuses messages; what is lost is counted in the exporter's totals");
         }
-        (Answer::NotNow(_), _) => {
-            tracing::warn!("the OTLP receiver cannot be reached or is busy; spans wait, and are tried again");
-        }
+        (Answer::NotNow(_), Protocol::Grpc) => tracing::warn!(
+            "the OTLP receiver cannot be reached or is busy; spans wait, and are tried again; if it stays so, check the endpoint: \
+             OTLP over gRPC has port 4317 by default"
+        ),
+        (Answer::NotNow(_), Protocol::HttpProtobuf) => tracing::warn!(
+            "the OTLP receiver cannot be reached or is busy; spans wait, and are tried again; if it stays so, check the endpoint: \
+             OTLP over HTTP has port 4318 by default"
+        ),
         (Answer::NoTls, _) => tracing::warn!(
             "TLS with the OTLP receiver fails: let OTEL_EXPORTER_OTLP_CERTIFICATE name the root that vouches for it, and the endpoint its \
              name as in its certificate, or http:// if it has none; spans wait, and are tried again"

@@ -240,12 +240,13 @@ fn attempt_failed(status: AttemptStatus, code: Option<&str>) -> bool {
     matches!(status, AttemptStatus::Failed | AttemptStatus::RetryableFailed) && code != Some(outcome::CLIENT_DISCONNECTED)
 }
 
-/// The code, else the HTTP status as text. What the contract does not know becomes its `_OTHER` on the way in.
+/// The code, else the HTTP status as text, if that says that something went wrong: a stream can break after its 200. What the contract does
+/// not know becomes its `_OTHER` on the way in.
 fn error_type(code: Option<&str>, http_status: Option<u16>) -> Cow<'_, str> {
     match (code, http_status) {
         (Some(code), _) => code.into(),
-        (None, Some(status)) => status.to_string().into(),
-        (None, None) => OTHER.into(),
+        (None, Some(status @ 400..)) => status.to_string().into(),
+        (None, _) => OTHER.into(),
     }
 }
 

@@ -7,7 +7,7 @@
 //! ```
 //! use codex_pooler_exporter::tower::{CurrentRequest, Head, RequestLayer};
 //! use codex_pooler_exporter::{Admission, ApiKey, Exporter, Pool, Rejection};
-//! use contract::Transport;
+//! use codex_pooler_exporter::contract::Transport;
 //!
 //! /// What the application's authentication leaves in the extensions.
 //! #[derive(Clone)]
@@ -31,6 +31,9 @@
 //!     http::Response::builder().status(503).body(String::new()).unwrap_or_default()
 //! }
 //! ```
+//!
+//! A websocket that carries one request after another is no request itself: let `admit` return `None` for it, and its handler admit each
+//! with [`Exporter::admit`].
 //!
 //! How a request ends, first match wins:
 //!

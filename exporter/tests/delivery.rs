@@ -151,15 +151,15 @@ fn busy_and_choosy() {
     }
 }
 
-/// Guarantees: a receiver that asks for time over HTTP gets it.
+/// Guarantees: a receiver that asks for time over HTTP gets it, also more than an exporter would wait by itself.
 #[test]
 fn retry_after_is_kept() {
-    let backend = Backend::http(Script::turns([Answer::RefuseFor(429, 2), Answer::Accept]));
+    let backend = Backend::http(Script::turns([Answer::RefuseFor(429, 6), Answer::Accept]));
     let exporter = Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf).build().unwrap();
     let started = Instant::now();
     one_request(&exporter);
     assert_eq!(exporter.flush().exported, 3);
-    assert!(started.elapsed() >= Duration::from_secs(2));
+    assert!(started.elapsed() >= Duration::from_secs(6));
     backend.finish();
 }
 
@@ -371,6 +371,8 @@ fn one_line_of_warning() {
     assert!(
         text.contains("the OTLP receiver cannot be reached or is busy") && !text.contains("hunter2") && !text.contains(&port)
     );
+    // One that speaks another protocol may just hang up, and cannot be told from one that is away.
+    assert!(text.contains("OTLP over HTTP has port 4318 by default"), "{text}");
 }
 
 /// Guarantees: that spans are lost is said, also after it was said that they wait, and with what to change where the receiver's status says so.
@@ -391,4 +393,44 @@ fn a_loss_is_said() {
         assert_eq!(said.len(), 2, "{text}");
         assert!(said[0].contains("spans wait") && said[1].contains(expected) && said[1].contains("lost"), "{text}");
     }
+}
+
+/// Guarantees: a receiver that now takes spans and now does not is worth a line each way, and not one for every message.
+#[test]
+fn a_receiver_that_comes_and_goes() {
+    if !in_own_process("a_receiver_that_comes_and_goes", &[]) {
+        return;
+    }
+    let lines = Lines::listen();
+    let turns: Vec<_> = (0..4).flat_map(|_| [Answer::Refuse(503), Answer::Accept]).collect();
+    let backend = Backend::http(Script::turns(turns));
+    let exporter = Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf).build().unwrap();
+    for _ in 0..4 {
+        exporter.admit_at(admission(), std::time::SystemTime::now()).reject(Rejection::new("policy_denied", 403));
+        exporter.flush();
+    }
+    assert_eq!(exporter.totals().exported, 4);
+    let text = lines.text();
+    assert_eq!(text.lines().count(), 2, "{text}");
+}
+
+/// Guarantees: that spans which waited are lost is said, once, when the time to try them again is over.
+#[test]
+fn giving_up_is_said() {
+    if !in_own_process("giving_up_is_said", &[]) {
+        return;
+    }
+    let lines = Lines::listen();
+    let backend = Backend::http(Script::always(Answer::Refuse(503)));
+    let builder = Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf);
+    let exporter = builder.retry_for(Duration::from_millis(1)).build().unwrap();
+    for _ in 0..2 {
+        one_request(&exporter);
+        exporter.flush();
+    }
+    assert_eq!(exporter.shutdown().dropped_exhausted, 6);
+    let text = lines.text();
+    let said: Vec<_> = text.lines().collect();
+    assert_eq!(said.len(), 2, "{text}");
+    assert!(said[0].contains("spans wait") && said[1].contains("too long") && said[1].contains("lost"), "{text}");
 }

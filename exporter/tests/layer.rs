@@ -4,15 +4,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fmt;
+use std::sync::{Arc, Mutex};
 
 use codex_pooler_exporter::{Admission, ApiKey, End, EndStatus, Exporter, Pool, Protocol, Request, ids, layer};
 use contract::{Method, RecordKind, Route, Transport, attr};
-use opentelemetry::trace::{SpanContext, SpanId, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::{
+    SpanContext, SpanId, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
+};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -189,6 +194,39 @@ fn it_works_without_the_layer() {
     });
     request.span().in_scope(|| info_span!("without any subscriber").in_scope(|| {}));
     request.finish(End::new(EndStatus::Succeeded));
+    assert!(internal_spans(&backend, &exporter).is_empty());
+}
+
+/// What an application's own pipeline exports.
+#[derive(Clone, Debug, Default)]
+struct Own(Arc<Mutex<Vec<SpanData>>>);
+
+impl SpanExporter for Own {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.0.lock().unwrap().extend(batch);
+        Ok(())
+    }
+}
+
+/// Guarantees: an application that exports its spans with a pipeline of its own, in place of the layer, does so as without this crate: a request
+/// neither moves them to another trace nor decides for the application's sampler.
+#[test]
+fn an_own_pipeline_is_left_alone() {
+    let (backend, exporter) = start();
+    for (sampler, expected) in [(Sampler::AlwaysOff, 0), (Sampler::AlwaysOn, 2)] {
+        let own = Own::default();
+        let provider = SdkTracerProvider::builder().with_simple_exporter(own.clone());
+        let provider = provider.with_sampler(Sampler::ParentBased(Box::new(sampler))).build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("application"));
+        let request = admit(&exporter);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            request.span().in_scope(|| info_span!("inner").in_scope(|| {}));
+        });
+        let spans = own.0.lock().unwrap();
+        assert_eq!(spans.len(), expected);
+        assert!(spans.iter().all(|span| span.span_context.trace_id() != ids::trace(request.id())));
+        request.finish(End::new(EndStatus::Succeeded));
+    }
     assert!(internal_spans(&backend, &exporter).is_empty());
 }
 

@@ -233,6 +233,15 @@ const CASES: &[Case] = &[
         attempts: &[("failed", NO, Some("404"), &[])],
     },
     Case {
+        situation: "failed after a 200, without a code: a status of success is no type of error",
+        drive: |e| {
+            let last = AttemptEnd { http_status: Some(200), ..AttemptEnd::new(AttemptStatus::Failed) };
+            tries(e, &[], last, End { http_status: Some(200), ..End::new(EndStatus::Failed) })
+        },
+        row: Row { error_code: NO, error_type: Some("_OTHER"), ..Row::bad("", 200) },
+        attempts: &[("failed", NO, Some("_OTHER"), &[])],
+    },
+    Case {
         situation: "failed with 5xx",
         drive: |e| {
             let failed = AttemptEnd::retryable("upstream_network_error");

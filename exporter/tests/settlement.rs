@@ -89,6 +89,24 @@ fn late_usage_is_a_correction() {
     assert_clean(&backend);
 }
 
+/// Guarantees: known usage is final also where it was learned late: no correction takes it back, and none says twice what was said.
+#[test]
+fn late_known_usage_is_final() {
+    let backend = Backend::http(Script::always(Answer::Accept));
+    let builder = Exporter::builder().endpoint(backend.url()).protocol(Protocol::HttpProtobuf);
+    let exporter = builder.settlement_hold(Duration::from_millis(50)).build().unwrap();
+    let (id, mut finished) = pending(&exporter);
+    wait_for("the row", || rows(&backend, id).pop());
+    let words = [Settlement::Unknown, Settlement::Unknown, known(692), known(999), Settlement::Unknown, Settlement::Pending];
+    words.into_iter().for_each(|word| finished.settle(word));
+    drop(finished);
+    exporter.shutdown();
+    let corrections = spans_of(&backend, RecordKind::Correction, id);
+    let said: Vec<_> = corrections.iter().map(|span| (usage(span).0, usage(span).1)).collect();
+    assert_eq!(said, [(Some("usage_unknown"), None), (Some("usage_known"), Some(692))]);
+    assert_clean(&backend);
+}
+
 /// Guarantees: a row that went out as pending does not stay so: when its handle is let go without a settlement, a correction says that the usage
 /// is unknown; once a correction has said more, none does.
 #[test]

@@ -135,3 +135,18 @@ fn a_path_that_is_no_unicode() {
     client.args(["--exact", "a_path_that_is_no_unicode"]).env("OTEL_EXPORTER_OTLP_CERTIFICATE", path);
     assert!(client.env(ENDPOINT, "https://127.0.0.1:1").status().unwrap().success());
 }
+
+/// Guarantees: a file without a certificate cannot be used, over either protocol: it vouches for nobody, and whoever named it meant another.
+#[test]
+fn a_file_without_a_certificate() {
+    if std::env::var_os(ENDPOINT).is_some() {
+        assert!(matches!(Exporter::builder().build(), Err(BuildError::Certificate)));
+        return;
+    }
+    for (protocol, file) in ["grpc", "http/protobuf"].into_iter().flat_map(|it| [(it, "../tls.rs"), (it, "server.key.pem")]) {
+        let mut client = Command::new(std::env::current_exe().unwrap());
+        client.args(["--exact", "a_file_without_a_certificate"]).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
+        client.env("OTEL_EXPORTER_OTLP_CERTIFICATE", format!("{FILES}/{file}"));
+        assert!(client.env(ENDPOINT, "https://127.0.0.1:1").status().unwrap().success(), "{protocol} {file}");
+    }
+}

@@ -52,7 +52,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use codex_pooler_exporter::{Exporter, layer};
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Where the pooler listens.
@@ -60,7 +61,9 @@ const ADDRESS: &str = "127.0.0.1:4000";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::registry().with(layer::new(app::SPAN_NAMES)).init();
+    // Warnings are printed, such as the one that nobody takes the spans.
+    let printed = tracing_subscriber::fmt::layer().with_filter(LevelFilter::INFO);
+    tracing_subscriber::registry().with(layer::new(app::SPAN_NAMES)).with(printed).init();
     // Endpoint, protocol and the rest: the standard variables, `OTEL_EXPORTER_OTLP_ENDPOINT` and so on.
     let exporter = Exporter::builder().service_version(env!("CARGO_PKG_VERSION")).build()?;
 
