@@ -122,7 +122,9 @@ impl Filter {
             Self::Account => "Account of the last attempt. The list narrows by Pool.",
             Self::Model => "Any part of the name, in any case; type one to search for it. The list narrows by Pool.",
             Self::ApiKey => "Any part of the key's label, in any case. Empty for all.",
-            Self::Id => "Any part of a row id, correlation id or client request id, in any case. Empty for all.",
+            Self::Id => {
+                "Any part of a row id, correlation id or client request id, in any case, without spaces around it. Empty for all."
+            }
             Self::Before => {
                 "Page cursor, in milliseconds since 1970; the log's own links set it. 9999999999999 for the newest page; empty is an error."
             }

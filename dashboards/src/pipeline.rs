@@ -14,6 +14,7 @@ const SILENT_S: f64 = 300.0;
 const STATE: Size = Size(6, 4);
 const HALF: Size = Size(12, 8);
 const THIRD: Size = Size(8, 8);
+const QUARTER: Size = Size(6, 8);
 
 /// The dashboard.
 pub fn dashboard() -> Value {
@@ -139,7 +140,7 @@ fn received() -> Vec<Value> {
         curves(
             "Received by protocol",
             "OTLP messages a second.",
-            THIRD,
+            QUARTER,
             &legend(attr::POOLER_OTEL_PROTOCOL),
             pace(&metrics::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, &[attr::POOLER_OTEL_PROTOCOL], &[]),
             unit.clone(),
@@ -147,7 +148,7 @@ fn received() -> Vec<Value> {
         curves(
             "Refused by reason",
             "Messages a second that were refused as a whole. overloaded and unavailable: senders try again, nothing is lost yet.",
-            THIRD,
+            QUARTER,
             &legend(attr::POOLER_OTEL_REFUSAL),
             pace(&metrics::POOLER_OTEL_REFUSED_MESSAGES_TOTAL, &[attr::POOLER_OTEL_REFUSAL], &[]),
             unit.clone(),
@@ -155,10 +156,18 @@ fn received() -> Vec<Value> {
         curves(
             "Parsed",
             "Messages a second that were parsed and sanitized.",
-            THIRD,
+            QUARTER,
             &of_instance(),
             format!("sum by ({INSTANCE}) ({})", promql::rate(&metrics::POOLER_OTEL_PARSED_MESSAGES_TOTAL, &chosen(&[]), RATE)),
             unit,
+        ),
+        curves(
+            "In progress",
+            "Messages that are being read, sanitized or stored.",
+            QUARTER,
+            &of_instance(),
+            format!("sum by ({INSTANCE}) ({})", promql::select(&metrics::POOLER_OTEL_MESSAGES_IN_PROGRESS, &chosen(&[]))),
+            json!({"unit": "short", "decimals": 0}),
         ),
     ]
 }
@@ -299,7 +308,7 @@ fn branches() -> Vec<Value> {
 fn conserved() -> Vec<Value> {
     let of_signal = format!("{} {}", of_instance(), legend(attr::POOLER_OTEL_SIGNAL));
     let laws = [
-        ("messages", "received − refused − parsed", of_instance()),
+        ("messages", "received − refused − parsed − in progress", of_instance()),
         ("records", "parsed − dropped − accepted", of_signal.clone()),
         (
             "records of branches",

@@ -103,6 +103,11 @@ fn who_takes_their_time_takes_nobody_elses() {
     testkit::wait_for("the slow ones", || (received() == all).then_some(()));
     assert_honest_ones_are_served(&serve);
     assert_eq!(
+        serve.scrape().count("pooler_otel_messages_in_progress", &[]),
+        all,
+        "the slow ones are neither refused nor parsed"
+    );
+    assert_eq!(
         serve.scrape().count("pooler_otel_refused_messages_total", &[]),
         0,
         "the slow ones have not been there all the time"
@@ -114,6 +119,7 @@ fn who_takes_their_time_takes_nobody_elses() {
         (serve.scrape().count("pooler_otel_refused_messages_total", &[("reason", "malformed")]) == all).then_some(())
     });
     serve.assert_conserved();
+    assert_eq!(serve.scrape().count("pooler_otel_messages_in_progress", &[]), 0);
 }
 
 /// Guarantees: of 64 senders that send 8 MiB each and then wait, no more than there is room for is kept, and small messages find room all the same.

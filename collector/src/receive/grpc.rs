@@ -37,7 +37,7 @@ async fn uncancelled(signal: Signal, pipeline: Arc<Pipeline>, request: Request) 
 }
 
 async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Response {
-    pipeline.metrics().received(Protocol::Grpc);
+    let _in_progress = pipeline.metrics().received(Protocol::Grpc);
     let sender = request.extensions().get::<Sender>().copied();
     let (head, body) = request.into_parts();
     let message = match encoding(&head.headers) {
@@ -63,7 +63,7 @@ async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Re
 }
 
 async fn unsupported(State(pipeline): State<Arc<Pipeline>>) -> Response {
-    pipeline.metrics().received(Protocol::Grpc);
+    let _in_progress = pipeline.metrics().received(Protocol::Grpc);
     pipeline.metrics().refused(Refusal::Unsupported);
     Status::unimplemented("this server takes Export of TraceService, LogsService and MetricsService").into_http()
 }

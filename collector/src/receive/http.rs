@@ -34,7 +34,7 @@ async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Re
     let (head, body) = request.into_parts();
     let protocol = protocol(&head.headers);
     // A message of an unknown type has arrived all the same, and is counted as the default one.
-    pipeline.metrics().received(protocol.unwrap_or(Protocol::HttpProtobuf));
+    let _in_progress = pipeline.metrics().received(protocol.unwrap_or(Protocol::HttpProtobuf));
     let message = match (protocol, encoding(&head.headers)) {
         (Some(protocol), Some(encoding)) => {
             pipeline.room().read(body, MAX_MESSAGE_BYTES).await.map(|message| (protocol, encoding, message))
@@ -58,7 +58,7 @@ async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Re
 
 async fn unsupported(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
     let protocol = protocol(request.headers()).unwrap_or(Protocol::HttpJson);
-    pipeline.metrics().received(protocol);
+    let _in_progress = pipeline.metrics().received(protocol);
     pipeline.metrics().refused(Refusal::Unsupported);
     let status = Status { code: 12, message: "this server takes POST /v1/traces, /v1/logs and /v1/metrics".to_owned() };
     reply(protocol, StatusCode::NOT_FOUND, answer::encode(protocol, &status))

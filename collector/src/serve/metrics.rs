@@ -64,6 +64,7 @@ pub struct Metrics {
     received_messages: Family<Labels, Counter>,
     refused_messages: Family<Labels, Counter>,
     parsed_messages: Counter,
+    messages_in_progress: Gauge,
     parsed_records: Family<Labels, Counter>,
     accepted_records: Family<Labels, Counter>,
     dropped_records: Family<Labels, Counter>,
@@ -82,6 +83,16 @@ pub struct Metrics {
     failed_pushes: Family<Labels, Counter>,
 }
 
+/// A message that is being read, sanitized or stored. One that is dropped without being counted as refused or parsed is missing in the account.
+#[must_use = "the message is in progress for as long as this lives"]
+pub struct InProgress(Gauge);
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Metrics {
     /// Registers every metric.
     pub fn new() -> Self {
@@ -92,6 +103,7 @@ impl Metrics {
             received_messages: Family::default(),
             refused_messages: Family::default(),
             parsed_messages: Counter::default(),
+            messages_in_progress: Gauge::default(),
             parsed_records: Family::default(),
             accepted_records: Family::default(),
             dropped_records: Family::default(),
@@ -113,6 +125,7 @@ impl Metrics {
         register(&mut registry, &table::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, metrics.received_messages.clone());
         register(&mut registry, &table::POOLER_OTEL_REFUSED_MESSAGES_TOTAL, metrics.refused_messages.clone());
         register(&mut registry, &table::POOLER_OTEL_PARSED_MESSAGES_TOTAL, metrics.parsed_messages.clone());
+        register(&mut registry, &table::POOLER_OTEL_MESSAGES_IN_PROGRESS, metrics.messages_in_progress.clone());
         register(&mut registry, &table::POOLER_OTEL_PARSED_RECORDS_TOTAL, metrics.parsed_records.clone());
         register(&mut registry, &table::POOLER_OTEL_ACCEPTED_RECORDS_TOTAL, metrics.accepted_records.clone());
         register(&mut registry, &table::POOLER_OTEL_DROPPED_RECORDS_TOTAL, metrics.dropped_records.clone());
@@ -166,10 +179,12 @@ impl Metrics {
         }
     }
 
-    /// A message arrived.
-    pub fn received(&self, protocol: Protocol) {
+    /// A message arrived. It is in progress for as long as the answer lives, whatever becomes of it.
+    pub fn received(&self, protocol: Protocol) -> InProgress {
         let labels = labels(&table::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL, [protocol.as_str()]);
         self.received_messages.get_or_create(&labels).inc();
+        self.messages_in_progress.inc();
+        InProgress(self.messages_in_progress.clone())
     }
 
     /// A message was refused as a whole.

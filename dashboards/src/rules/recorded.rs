@@ -102,7 +102,11 @@ fn unaccounted() -> [Rule; 3] {
             difference(
                 "job, instance",
                 &metrics::POOLER_OTEL_RECEIVED_MESSAGES_TOTAL,
-                &[&metrics::POOLER_OTEL_REFUSED_MESSAGES_TOTAL, &metrics::POOLER_OTEL_PARSED_MESSAGES_TOTAL],
+                &[
+                    &metrics::POOLER_OTEL_REFUSED_MESSAGES_TOTAL,
+                    &metrics::POOLER_OTEL_PARSED_MESSAGES_TOTAL,
+                    &metrics::POOLER_OTEL_MESSAGES_IN_PROGRESS,
+                ],
             ),
         ),
         record(

@@ -226,6 +226,7 @@ class Oracle:
             "Received by protocol": [pace({("http_json",): sent["messages"] + sent["malformed"]})],
             "Refused by reason": [pace({("malformed",): sent["malformed"]})],
             "Parsed": [pace({of: sent["messages"]})],
+            "In progress": [{of: 0}],
             "Stripped by reason": [pace({("unknown_key",): sent["leaks"], ("detected",): sent["leaks"]})],
             "Stripped by place": [pace({("span_attribute",): 2 * sent["leaks"]})],
             "Broken rules": [pace({("codex_pooler.request.correlation_id",): sent["leaks"]})],
