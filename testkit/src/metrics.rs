@@ -50,17 +50,21 @@ impl Scrape {
         self.samples.iter().filter(|s| s.name == name).filter_map(|s| s.labels.get(label)).map(String::as_str).collect()
     }
 
-    /// Checks that nothing was lost without being counted: messages received = refused + parsed; for every signal, records parsed = dropped +
-    /// accepted; for every signal and branch, accepted = delivered + dropped + queued.
+    /// Checks that nothing was lost without being counted: messages received = refused + parsed + in progress; for every signal, records
+    /// parsed = dropped + accepted; for every signal and branch, accepted = delivered + dropped + queued.
     ///
     /// # Errors
     /// The equations that do not hold, with their numbers.
     pub fn conservation(&self) -> Result<(), String> {
         let total = |name: &str| self.sum(name, &[]);
         let mut equations = vec![(
-            "received messages = refused + parsed".to_owned(),
+            "received messages = refused + parsed + in progress".to_owned(),
             total("pooler_otel_received_messages_total"),
-            vec![total("pooler_otel_refused_messages_total"), total("pooler_otel_parsed_messages_total")],
+            vec![
+                total("pooler_otel_refused_messages_total"),
+                total("pooler_otel_parsed_messages_total"),
+                total("pooler_otel_messages_in_progress"),
+            ],
         )];
         for signal in self.label_values("pooler_otel_parsed_records_total", "signal") {
             let of = |name: &str| self.sum(name, &[("signal", signal)]);

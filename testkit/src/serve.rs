@@ -116,7 +116,7 @@ impl Serve {
         Scrape::parse(&reply.text())
     }
 
-    /// Waits until nothing is queued in any branch and every equation of [`Scrape::conservation`] holds: a scrape can come between two counts
+    /// Waits until no message is in progress, nothing is queued in any branch and every equation of [`Scrape::conservation`] holds: a scrape can come between two counts
     /// of the same record.
     ///
     /// # Panics
@@ -125,10 +125,16 @@ impl Serve {
         let start = Instant::now();
         loop {
             let scrape = self.scrape();
+            let in_progress = scrape.count("pooler_otel_messages_in_progress", &[]);
             let queued = scrape.count("pooler_otel_branch_queued_records", &[]);
             match scrape.conservation() {
-                Ok(()) if queued == 0 => return,
-                result => assert!(start.elapsed() < DEADLINE, "{queued} records are queued; {result:?}"),
+                Ok(()) if in_progress + queued == 0 => return,
+                result => {
+                    assert!(
+                        start.elapsed() < DEADLINE,
+                        "{in_progress} messages are in progress, {queued} records queued; {result:?}"
+                    );
+                }
             }
             std::thread::sleep(POLL);
         }
