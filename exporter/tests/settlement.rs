@@ -98,7 +98,9 @@ fn late_known_usage_is_final() {
     let (id, mut finished) = pending(&exporter);
     wait_for("the row", || rows(&backend, id).pop());
     let words = [Settlement::Unknown, Settlement::Unknown, known(692), known(999), Settlement::Unknown, Settlement::Pending];
-    words.into_iter().for_each(|word| finished.settle(word));
+    for word in words {
+        finished.settle(word);
+    }
     drop(finished);
     exporter.shutdown();
     let corrections = spans_of(&backend, RecordKind::Correction, id);
