@@ -108,7 +108,12 @@ impl Exporter {
 
     /// Records what a row has become since it was recorded: the attributes that changed. `sequence` counts from 1, the highest one holds.
     pub fn correct(&self, before: &Lifecycle, after: &Lifecycle, sequence: u32) {
-        self.push(|| vec![spans::correction(before, after, sequence, SystemTime::now())]);
+        self.correct_at(before, after, sequence, SystemTime::now());
+    }
+
+    /// As [`Exporter::correct`], learned at another time.
+    pub fn correct_at(&self, before: &Lifecycle, after: &Lifecycle, sequence: u32, at: SystemTime) {
+        self.push(|| vec![spans::correction(before, after, sequence, at)]);
     }
 
     /// Records spans that were made elsewhere. What the contract does not know of them goes before they are sent.

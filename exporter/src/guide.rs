@@ -7,8 +7,8 @@
 //! codex-pooler-exporter = { git = "https://github.com/codex-pooler-otel/codex-pooler-otel" }
 //! ```
 //!
-//! The contract's closed sets, such as `Route` and `Transport`, and the ids' type come with it, as [`contract`](crate::contract) and
-//! [`uuid`](crate::uuid).
+//! The contract's closed sets, such as `Route` and `Transport`, and the ids' type come with it, as [`contract`] and
+//! [`uuid`].
 //!
 //! The features `tracing-layer`, `tower` and `axum` are for applications that use those; the lifecycle needs none of them
 //! (`default-features = false`).

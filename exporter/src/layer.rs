@@ -120,7 +120,7 @@ fn span(id: Uuid, exporter: Option<&Arc<Inner>>) -> tracing::Span {
     let Some(exporter) = exporter else { return tracing::Span::none() };
     let span = tracing::error_span!("request", request.id = %id);
     // An application's own pipeline would take it for its parent, and leave the application's trace and its sampler's decision for it.
-    if !tracing::dispatcher::get_default(|subscriber| subscriber.is::<Here>()) {
+    if !tracing::dispatcher::get_default(tracing::Dispatch::is::<Here>) {
         return span;
     }
     // A context that came from elsewhere is how the layer is told the request, and how the tracer knows this span from its children.

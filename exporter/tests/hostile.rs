@@ -120,25 +120,24 @@ fn a_silent_connection_is_given_up() {
     }
 }
 
-/// Takes everything, and has far more to say about it than anyone reads.
-struct Verbose;
+/// Says this to every message.
+struct Says(ExportTraceServiceResponse);
 
-fn verbose() -> ExportTraceServiceResponse {
-    let error_message = "x".repeat(5 << 20);
-    ExportTraceServiceResponse { partial_success: Some(ExportTracePartialSuccess { rejected_spans: 0, error_message }) }
+fn partial(rejected_spans: i64, error_message: String) -> ExportTraceServiceResponse {
+    ExportTraceServiceResponse { partial_success: Some(ExportTracePartialSuccess { rejected_spans, error_message }) }
 }
 
 #[tonic::async_trait]
-impl TraceService for Verbose {
+impl TraceService for Says {
     async fn export(
         &self,
         _: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-        Ok(tonic::Response::new(verbose()))
+        Ok(tonic::Response::new(self.0.clone()))
     }
 }
 
-fn verbose_over_grpc() -> String {
+fn says_over_grpc(answer: ExportTraceServiceResponse) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     listener.set_nonblocking(true).unwrap();
@@ -147,14 +146,18 @@ fn verbose_over_grpc() -> String {
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             let incoming = tonic::transport::server::TcpIncoming::from(listener);
-            tonic::transport::Server::builder().add_service(TraceServiceServer::new(Verbose)).serve_with_incoming(incoming).await
+            tonic::transport::Server::builder()
+                .add_service(TraceServiceServer::new(Says(answer)))
+                .serve_with_incoming(incoming)
+                .await
         })
     });
     url
 }
 
-fn verbose_over_http() -> String {
-    receiver(|_, mut stream| {
+fn says_over_http(answer: &ExportTraceServiceResponse) -> String {
+    let body = answer.encode_to_vec();
+    receiver(move |_, mut stream| {
         let (mut head, mut byte) = (Vec::new(), [0]);
         while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
             head.push(byte[0]);
@@ -162,7 +165,6 @@ fn verbose_over_http() -> String {
         let head = String::from_utf8(head).unwrap().to_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |text| text.parse().unwrap());
         let _ = io::copy(&mut (&stream).take(length), &mut io::sink());
-        let body = verbose().encode_to_vec();
         let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n", body.len());
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
     })
@@ -171,12 +173,28 @@ fn verbose_over_http() -> String {
 /// Guarantees: an answer longer than anyone has to read is one all the same: the spans were taken, and are not sent again.
 #[test]
 fn a_longwinded_receiver_took_the_spans() {
-    for (url, protocol) in [(verbose_over_grpc(), Protocol::Grpc), (verbose_over_http(), Protocol::HttpProtobuf)] {
+    let answer = partial(0, "x".repeat(5 << 20));
+    for (url, protocol) in [(says_over_http(&answer), Protocol::HttpProtobuf), (says_over_grpc(answer), Protocol::Grpc)] {
         let exporter = Exporter::builder().endpoint(url).protocol(protocol).build().unwrap();
         one_request(&exporter);
         let started = Instant::now();
         assert_eq!(exporter.shutdown(), Totals { emitted: 3, exported: 3, ..Totals::default() }, "{protocol:?}");
         assert!(started.elapsed() < Duration::from_secs(10));
+    }
+}
+
+/// Guarantees: what a receiver takes in part is counted in part, over both protocols; one that says to have refused more than it was sent, or less
+/// than nothing, does not unbalance the account.
+#[test]
+fn partial_success_is_counted() {
+    for (says, rejected) in [(1, 1), (3, 3), (i64::MAX, 3), (-1, 0), (i64::MIN, 0)] {
+        let answer = partial(says, String::new());
+        for (url, protocol) in [(says_over_http(&answer), Protocol::HttpProtobuf), (says_over_grpc(answer), Protocol::Grpc)] {
+            let exporter = Exporter::builder().endpoint(url).protocol(protocol).build().unwrap();
+            one_request(&exporter);
+            let expected = Totals { emitted: 3, exported: 3 - rejected, dropped_rejected: rejected, ..Totals::default() };
+            assert_eq!(exporter.shutdown(), expected, "{says} {protocol:?}");
+        }
     }
 }
 

@@ -187,6 +187,15 @@ const CASES: &[Case] = &[
         attempts: &[("cancelled", "client_disconnected", None, &[])],
     },
     Case {
+        situation: "client went away, and the attempt is told as failed, as the pooler's own rows tell it",
+        drive: |e| {
+            let last = AttemptEnd { http_status: Some(499), ..AttemptEnd::failed("client_disconnected") };
+            tries(e, &[], last, End { http_status: Some(499), ..End::client_disconnected() })
+        },
+        row: Row { outcome: "neutral", error_type: None, ..Row::bad("client_disconnected", 499) },
+        attempts: &[("failed", "client_disconnected", None, &[])],
+    },
+    Case {
         situation: "client went away, in an old row",
         drive: |e| {
             let end = End { status: EndStatus::Cancelled, http_status: Some(499), ..End::client_disconnected() };

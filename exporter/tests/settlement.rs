@@ -98,7 +98,9 @@ fn late_known_usage_is_final() {
     let (id, mut finished) = pending(&exporter);
     wait_for("the row", || rows(&backend, id).pop());
     let words = [Settlement::Unknown, Settlement::Unknown, known(692), known(999), Settlement::Unknown, Settlement::Pending];
-    words.into_iter().for_each(|word| finished.settle(word));
+    for word in words {
+        finished.settle(word);
+    }
     drop(finished);
     exporter.shutdown();
     let corrections = spans_of(&backend, RecordKind::Correction, id);
@@ -182,7 +184,7 @@ fn late_usage_can_turn_a_failure_into_a_success() {
 }
 
 /// Guarantees: history is told with its own times, by every handle: admission, attempts, first output, end, rejection and an answer without an
-/// upstream; what happened in no time is a span without a length.
+/// upstream, and so is a correction of a row that another process may have recorded; what happened in no time is a span without a length.
 #[test]
 fn explicit_times() {
     let (backend, exporter) = connected();
@@ -196,7 +198,12 @@ fn explicit_times() {
     request.finish_at(End::completed(), at(500));
     exporter.admit_at(second, at(7)).reject_at(Rejection::new("policy_denied", 403), at(8));
     exporter.admit_at(third, at(9)).complete_at(End::new(EndStatus::Succeeded), at(9));
+    let before = Lifecycle::new(admission(), at(0));
+    exporter.correct_at(&before, &Lifecycle { settlement: known(692), ..before.clone() }, 3, at(11));
     exporter.shutdown();
+    let correction = &spans_of(&backend, RecordKind::Correction, before.admission.request_id)[0];
+    assert_eq!((view::int(&correction.attributes, attr::CORRECTION_SEQUENCE), usage(correction).1), (Some(3), Some(692)));
+    assert_eq!(correction.start_time_unix_nano, 1_790_000_000_011_000_000);
     let ms = |ns: u64| ns / 1_000_000 - 1_790_000_000_000;
     let times = |span: &Span| (ms(span.start_time_unix_nano), ms(span.end_time_unix_nano));
     assert_eq!(times(&rows(&backend, ids[0])[0]), (0, 500));

@@ -181,6 +181,19 @@ fn a_network_failure_has_no_status() {
     assert_eq!(int(&row, attr::HTTP_RESPONSE_STATUS_CODE), Some(502), "the pooler's own answer");
 }
 
+/// Guarantees: a latency that nobody measured, as of an attempt that nobody ended, is absent and not zero.
+#[test]
+fn an_unknown_latency_is_not_zero() {
+    let (row, attempts) = dispatched(|request| {
+        let _nobody_ends_it = request.attempt(attempt("seat 1"));
+        request.settle(Settlement::Unknown);
+        request.finish(End::failed("stale_reservation_recovered"));
+    });
+    assert_eq!(text(&attempts[0], attr::ERROR_CODE), Some("interrupted"));
+    assert_eq!(int(&row, attr::REQUEST_LATENCY_MS), None);
+    assert_eq!(text(&row, attr::TEXT_ROUTE), Some("/backend-api/codex/responses"));
+}
+
 /// Guarantees: a stream that broke after its header is a failure, although the client was told 200.
 #[test]
 fn a_failed_stream_keeps_its_200() {

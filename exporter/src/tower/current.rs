@@ -1,7 +1,7 @@
 //! The request that a handler is working on, and the one who ends it.
 
-use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, mem};
 
 use http::{Method, StatusCode};
 use uuid::Uuid;
@@ -14,16 +14,21 @@ use crate::request::{Admitted, AttemptHandle, Finished, Request};
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// The request that a handler is working on. [`super::RequestLayer`] puts it into the request's extensions; clones are the same request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CurrentRequest(Arc<Shared>);
 
-#[derive(Debug)]
+/// Says which request, and not what the application said about it.
+impl fmt::Debug for CurrentRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CurrentRequest").field("id", &self.0.id).finish_non_exhaustive()
+    }
+}
+
 struct Shared {
     id: Uuid,
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
 struct State {
     phase: Phase,
     /// What the handler said.
@@ -32,14 +37,12 @@ struct State {
 }
 
 /// How a request ends.
-#[derive(Debug)]
 enum Said {
     End(End),
     /// Only of a request that has no attempt.
     Rejected(Rejection),
 }
 
-#[derive(Debug)]
 enum Phase {
     Admitted(Admitted),
     Dispatched(Request),
@@ -254,5 +257,24 @@ impl Drop for Closer {
         }
         state.http_status = state.http_status.or(Some(CLIENT_CLOSED_REQUEST));
         state.close(End::client_disconnected);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exporter::Exporter;
+    use crate::testing;
+
+    /// Guarantees: a handle that is printed, as in other people's logs, says which request it is, and nothing of what was said about it.
+    #[test]
+    fn a_handle_prints_no_ones_words() {
+        let current = CurrentRequest::new(Exporter::disabled().admit(testing::admission()));
+        assert!(current.reject(Rejection::new("planted", 403)));
+        assert!(!format!("{current:?}").contains("planted"));
+        current.end(End::failed("planted"));
+        let closer = Closer::new(current.clone(), Method::GET);
+        assert!(!format!("{closer:?}").contains("planted"));
+        assert!(format!("{current:?}").contains(&current.id().to_string()));
     }
 }
