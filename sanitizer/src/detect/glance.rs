@@ -193,7 +193,8 @@ const fn starts_letter(byte: u8) -> bool {
 fn letters_are_harmless(text: &[u8]) -> bool {
     /// Of a text that is read. The longest labels have half of it, in bytes; a longer text is shown to the detectors.
     const MAX_BYTES: usize = 512;
-    if !text.iter().any(|byte| starts_letter(*byte)) {
+    // To the end of the text, so that many bytes are looked at in one instruction.
+    if !text.iter().fold(false, |any, byte| any | starts_letter(*byte)) {
         return true;
     }
     let Ok(text) = std::str::from_utf8(text) else { return false };
