@@ -50,6 +50,9 @@ const HOSTILE: &[(&str, &str)] = &[
     ("zero width", "a\u{200b}"),
     ("full width", "ａ "),
     ("marks", "a\u{301}\u{301}\u{301}"),
+    ("alphabets", "ЖоKо "),
+    ("long characters", "\u{fdfa} "),
+    ("signs", "1:2/3+"),
 ];
 
 fn main() {

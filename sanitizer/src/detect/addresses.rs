@@ -21,12 +21,19 @@ fn is_in(text: &[u8]) -> bool {
     has_v4(text) || has_v4_in_pieces(text) || has_whole_v4(text) || has_v6(text)
 }
 
-/// The text without blanks and brackets around dots and colons, and with dots for the word; `None` if that changes nothing.
+/// The text without blanks and brackets around dots and colons, and with dots for the word, also between dashes; `None` if that changes nothing.
 fn joined(text: &[u8]) -> Option<Vec<u8>> {
     let around = |byte: u8| matches!(byte, b' ' | b'(' | b')' | b'[' | b']' | b'{' | b'}');
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
     while let Some(byte) = text.get(at) {
+        if let [b'-' | b'_', d, o, t, b'-' | b'_', ..] = &text[at..]
+            && [*d, *o, *t].eq_ignore_ascii_case(b"dot")
+        {
+            out.push(b'.');
+            at += "-dot-".len();
+            continue;
+        }
         if !around(*byte) && !matches!(byte, b'.' | b':') {
             out.push(*byte);
             at += 1;
@@ -113,44 +120,52 @@ fn has_whole_v4(text: &[u8]) -> bool {
     })
 }
 
-/// Exactly four numbers with dashes, underscores or blanks between them, as in names of hosts. A date or a version can look so, too: one of the
-/// numbers has three digits, the first one is that of a private network, or `ip` stands before them, and there are no zeros in front.
+/// Exactly four numbers with the same joint between them, such as dashes in names of hosts. A date, a time or a version can look so, too: one of the
+/// numbers has three digits, the first one is that of a private network, or `ip` stands before them; and there are no zeros in front, or all four have
+/// three digits.
 fn has_v4_in_pieces(text: &[u8]) -> bool {
-    [b'-', b'_', b' '].into_iter().any(|joint| {
+    b"-_ :/+#&'".iter().copied().any(|joint| {
         runs(text, move |byte| byte.is_ascii_digit() || byte == joint).any(|(before, run, after)| {
             let mut groups: Vec<&[u8]> = run.split(|byte| *byte == joint).collect();
+            let is_ip = |before: &[u8]| match before {
+                [at @ .., i, p] => [*i, *p].eq_ignore_ascii_case(b"ip") && !glued(at.last()),
+                _ => false,
+            };
+            let glued_ip = !groups[0].is_empty() && is_ip(before);
             // A group that is glued to a letter is another word's; an empty one is a joint at an end.
-            if glued(before.last()) || groups[0].is_empty() {
+            if !glued_ip && (glued(before.last()) || groups[0].is_empty()) {
                 groups.remove(0);
             }
             if glued(after.first()) || groups.last().is_some_and(|last| last.is_empty()) {
                 groups.pop();
             }
-            let named = run.first() == Some(&joint) && before.to_ascii_lowercase().ends_with(b"ip");
-            groups.len() == V4_GROUPS && is_v4_in_pieces(&groups, named)
+            let named = glued_ip || (run.first() == Some(&joint) && before.to_ascii_lowercase().ends_with(b"ip"));
+            groups.len() == V4_GROUPS && is_v4_in_pieces(&groups, named, matches!(joint, b'-' | b'_' | b' '))
         })
     })
 }
 
-fn is_v4_in_pieces(groups: &[&[u8]], named: bool) -> bool {
+/// `as_in_hosts`: joined as in names of hosts, so that a private network is one. Numbers from 10 on with colons between them can be a time.
+fn is_v4_in_pieces(groups: &[&[u8]], named: bool, as_in_hosts: bool) -> bool {
     const PRIVATE: u16 = 10;
     const LONG: u16 = 100;
+    let padded = groups.iter().all(|group| group.len() == MAX_V4_DIGITS);
     let octets: Option<Vec<u16>> =
-        groups.iter().map(|group| octet(group).filter(|_| group.len() == 1 || group[0] != b'0')).collect();
-    octets.is_some_and(|octets| named || octets[0] == PRIVATE || octets.iter().any(|octet| *octet >= LONG))
+        groups.iter().map(|group| octet(group).filter(|_| padded || group.len() == 1 || group[0] != b'0')).collect();
+    octets.is_some_and(|octets| named || (as_in_hosts && octets[0] == PRIVATE) || octets.iter().any(|octet| *octet >= LONG))
 }
 
 fn glued(neighbour: Option<&u8>) -> bool {
     neighbour.is_some_and(u8::is_ascii_alphanumeric)
 }
 
-/// The stretches of bytes that are so, each with two bytes before it at most, and with what comes after it.
+/// The stretches of bytes that are so, each with three bytes before it at most, and with what comes after it.
 fn runs(text: &[u8], is_so: impl Fn(u8) -> bool + Copy) -> impl Iterator<Item = (&[u8], &[u8], &[u8])> {
     let mut start = 0;
     text.split(move |byte| !is_so(*byte)).filter_map(move |run| {
         let at = start;
         start += run.len() + 1;
-        (!run.is_empty()).then(|| (&text[at.saturating_sub(2)..at], run, &text[at + run.len()..]))
+        (!run.is_empty()).then(|| (&text[at.saturating_sub(3)..at], run, &text[at + run.len()..]))
     })
 }
 

@@ -9,7 +9,7 @@ const MAX_GAP_BYTES: usize = 3;
 
 /// Whether a byte may stand between the digits of one number.
 pub(super) fn is_separator(byte: u8) -> bool {
-    matches!(byte, b' ' | b'-' | b'.' | b'/' | b'_')
+    matches!(byte, b' ' | b'-' | b'.' | b'/' | b'_' | b'+' | b'#' | b'&' | b'\'' | b'(' | b')')
 }
 
 /// Whether a card number is in the text, also with other digits before or behind it.

@@ -1,8 +1,13 @@
 //! Other readings of a text: with its characters folded to ASCII, unescaped, and decoded from base64 and hexadecimal digits.
 
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use regex::Regex;
+use regex_syntax::hir::{Class, Hir, HirKind};
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::char::is_combining_mark;
+use unicode_security::skeleton;
 
 /// Fewest digits that are decoded. Fewer can hide no more than a short address.
 pub(super) const MIN_BASE64_DIGITS: usize = 14;
@@ -19,29 +24,75 @@ pub(super) fn has_too_many_marks(text: &str) -> bool {
     !text.is_ascii() && MARKS.as_ref().is_none_or(|marks| marks.is_match(text))
 }
 
-/// The text without what cannot be seen and with the ASCII characters that others stand for; `None` if that is the text itself.
+/// The text as it is read: without what cannot be seen and the marks on its letters, and with the ASCII characters that others stand for or look like;
+/// `None` if that is the text itself.
 pub(super) fn fold(text: &str) -> Option<String> {
-    if text.is_ascii() || !text.chars().any(|character| folded(character) != Some(character)) {
+    if text.is_ascii() {
         return None;
     }
-    Some(text.chars().filter_map(folded).collect())
+    let read: String = as_read(text).collect();
+    (read != text).then_some(read)
 }
 
-/// The zeros of decimal digits that look like ours, or are read as such; nine others follow each.
-const ZEROS: &[char] = &['٠', '۰', '०', '০', '０', '⁰', '₀', '𝟎', '𝟘', '𝟢', '𝟬', '𝟶', '\u{1FBF0}'];
-/// Mathematical letters: twice 26 of each style, without a gap but for a few letters that have another place.
-const MATHEMATICAL: std::ops::RangeInclusive<u32> = 0x1_D400..=0x1_D6A3;
-/// What lies between a full-width character and the ASCII one.
-const FULL_WIDTH_OFFSET: u32 = 0xFEE0;
+/// The characters of a text as they are read. Unicode's decomposition takes the letters off their marks, and says which stand for others: full-width,
+/// mathematical, circled, raised; what its authors know to look alike, they list apart.
+pub(super) fn as_read(text: &str) -> impl Iterator<Item = char> {
+    text.nfkd().filter(|character| character.is_ascii() || !is_combining_mark(*character)).filter_map(seen)
+}
+
+/// Letters of Latin, Greek and Cyrillic, which make most of what is not ASCII in labels.
+const LETTERS: RangeInclusive<u32> = 0xC0..=0x47F;
+/// What each of them is read as: up to four bytes of UTF-8, and zeros behind them; [`MORE`] where it is more.
+static READ_LETTERS: LazyLock<Vec<[u8; 4]>> = LazyLock::new(|| {
+    let read = |code| {
+        let letter = char::from_u32(code).unwrap_or_default();
+        let read: String = as_read(letter.encode_utf8(&mut [0; 4])).collect();
+        let mut bytes = [0; 4];
+        let Some(room) = bytes.get_mut(..read.len()) else { return MORE };
+        room.copy_from_slice(read.as_bytes());
+        bytes
+    };
+    LETTERS.map(read).collect()
+});
+const MORE: [u8; 4] = [0xff; 4];
+
+/// Writes a text as it is read, and says how much of the room that takes; `None` if it is too little. Faster than [`as_read`] where letters of a few
+/// alphabets are among ASCII.
+pub(super) fn read_into(room: &mut [u8], text: &str) -> Option<usize> {
+    let letters = &*READ_LETTERS;
+    let mut length = 0;
+    let mut put = |bytes: &[u8]| {
+        room.get_mut(length..length + bytes.len())?.copy_from_slice(bytes);
+        length += bytes.len();
+        Some(())
+    };
+    for character in text.chars() {
+        let mut bytes = [0; 4];
+        let encoded = &*character.encode_utf8(&mut bytes);
+        let letter = u32::from(character).checked_sub(*LETTERS.start()).and_then(|at| letters.get(usize::try_from(at).ok()?));
+        match letter {
+            _ if character.is_ascii() => put(encoded.as_bytes())?,
+            Some(&MORE) => return None,
+            Some(read) => put(read.split(|byte| *byte == 0).next()?)?,
+            None => as_read(encoded).try_for_each(|read| put(read.encode_utf8(&mut [0; 4]).as_bytes()))?,
+        }
+    }
+    Some(length)
+}
+
+/// The first of nine digits in circles that the decomposition leaves as they are.
+const ONES: &[char] = &['⓵', '❶', '➀', '➊'];
+
+/// The decimal digits of all scripts: in each of these ranges they go from 0 to 9, once or several times.
+static DIGITS: LazyLock<Vec<RangeInclusive<u32>>> = LazyLock::new(|| {
+    let Ok(HirKind::Class(Class::Unicode(class))) = regex_syntax::parse(r"\p{Nd}").map(Hir::into_kind) else { return Vec::new() };
+    class.ranges().iter().map(|range| range.start().into()..=range.end().into()).collect()
+});
 
 /// The character as it is read; `None` for one that is not seen.
-fn folded(character: char) -> Option<char> {
-    if character.is_ascii() {
-        return Some(character);
-    }
-    let code = u32::from(character);
-    let ascii = |base: u8, offset: u32| u8::try_from(offset).ok().map(|offset| char::from(base + offset));
+fn seen(character: char) -> Option<char> {
     match character {
+        _ if character.is_ascii() => Some(character),
         // Fillers, joiners, directions, variation selectors, tags.
         '\u{AD}'
         | '\u{34F}'
@@ -64,29 +115,32 @@ fn folded(character: char) -> Option<char> {
         | '\u{1BCA0}'..='\u{1BCA3}'
         | '\u{1D173}'..='\u{1D17A}'
         | '\u{E0000}'..='\u{E0FFF}' => None,
-        '\u{FF01}'..='\u{FF5E}' => char::from_u32(code - FULL_WIDTH_OFFSET),
-        '\u{A0}' | '\u{1680}' | '\u{2000}'..='\u{200A}' | '\u{2028}' | '\u{2029}' | '\u{202F}' | '\u{205F}' | '\u{3000}' => {
-            Some(' ')
-        }
-        '。' | '｡' | '․' | '﹒' => Some('.'),
-        '‐'..='―' | '−' | '﹘' | '﹣' => Some('-'),
+        '\u{1680}' | '\u{2028}' | '\u{2029}' => Some(' '),
+        '。' => Some('.'),
+        '‐'..='―' | '−' => Some('-'),
         '⁄' | '∕' => Some('/'),
-        '∶' | '﹕' => Some(':'),
-        '﹫' => Some('@'),
-        'ſ' => Some('s'),
-        'K' => Some('k'),
-        '¹' => Some('1'),
-        '²' => Some('2'),
-        '³' => Some('3'),
-        '①'..='⑨' => ascii(b'1', code - u32::from('①')),
-        _ if MATHEMATICAL.contains(&code) => {
-            let letter = (code - MATHEMATICAL.start()) % 52;
-            if letter < 26 { ascii(b'A', letter) } else { ascii(b'a', letter - 26) }
-        }
-        _ => {
-            let digit = ZEROS.iter().find_map(|zero| code.checked_sub(u32::from(*zero)).filter(|digit| *digit < 10));
-            digit.map_or(Some(character), |digit| ascii(b'0', digit))
-        }
+        '∶' => Some(':'),
+        '⓿' => Some('0'),
+        _ => Some(digit(character).or_else(|| looks_like(character)).unwrap_or(character)),
+    }
+}
+
+fn digit(character: char) -> Option<char> {
+    let code = u32::from(character);
+    let decimal = DIGITS.iter().find(|digits| digits.contains(&code)).map(|digits| (code - digits.start()) % 10);
+    let circled = || ONES.iter().find_map(|one| code.checked_sub(u32::from(*one)).filter(|more| *more < 9).map(|more| more + 1));
+    char::from_digit(decimal.or_else(circled)?, 10)
+}
+
+/// The ASCII character that another looks like, marks aside, by the table of Unicode's security mechanisms (UTS 39).
+fn looks_like(character: char) -> Option<char> {
+    let mut bytes = [0; 4];
+    let mut like = skeleton(character.encode_utf8(&mut bytes)).filter(|character| !is_combining_mark(*character));
+    match (like.next()?, like.next()) {
+        // For that table a capital I is a small L.
+        ('l', None) if character.is_uppercase() => Some('I'),
+        (like, None) => Some(like).filter(char::is_ascii),
+        (_, Some(_)) => None,
     }
 }
 

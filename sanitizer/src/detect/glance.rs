@@ -3,7 +3,7 @@
 
 use memchr::memchr_iter;
 
-use super::decode::{MIN_BASE64_DIGITS, MIN_HEX_DIGITS};
+use super::decode::{MIN_BASE64_DIGITS, MIN_HEX_DIGITS, read_into};
 use super::{MAX_TEXT_BYTES, cards, keys, mails, tokens, without_uuids};
 
 /// Length of a UUID, in bytes.
@@ -33,14 +33,14 @@ const COUNTED_BYTES: usize = (1 << COUNT_BITS) - 1;
 /// The kinds. One of a byte is the number with this bit.
 const DIGIT: u32 = 0;
 const UPPER: u32 = 1;
-/// `.`, `-` and `_`, which join words and numbers.
+/// `.`, `-`, `_` and other signs that join words and numbers.
 const JOINT: u32 = 2;
 /// Blanks and brackets.
 const BLANK: u32 = 3;
 const COLON: u32 = 4;
-/// Starts a character of which a few are harmless.
+/// Starts a character that is harmless if it is one of a few symbols, or a letter that is read as no other.
 const SYMBOL: u32 = 5;
-/// What harmless texts do not have: an `@`, what starts or ends an escape, and scripts in which characters are invisible or stand for others.
+/// What harmless texts do not have: an `@`, what starts or ends an escape, and scripts in which characters are invisible.
 const SUSPECT: u32 = 6;
 /// `b`, without which there is no `basic` and no `bearer`.
 const B: u32 = 7;
@@ -63,12 +63,13 @@ static COUNTS: [Counts; 256] = {
         counts[byte] = match b {
             b'0'..=b'9' => one(DIGIT),
             b'.' => one(JOINT) | one(DOT_OR_D),
-            b'-' | b'_' => one(JOINT),
+            b'-' | b'_' | b'/' | b'+' | b'#' | b'&' | b'\'' => one(JOINT),
             b' ' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' => one(BLANK),
-            b':' => one(COLON),
-            // Continues a character, or starts one of Latin, Greek or Cyrillic; combining marks are in the gap between those.
-            0x80..=0xBF | 0xC3 | 0xC4 | 0xC6..=0xCB | 0xCE..=0xD1 => 0,
-            0xC2 | 0xC5 | 0xE2 => one(SYMBOL),
+            b':' => one(COLON) | one(JOINT),
+            // Continues a character.
+            0x80..=0xBF => 0,
+            0xC2 | 0xE2 => one(SYMBOL),
+            _ if starts_letter(b) => one(SYMBOL),
             b'@' | b'%' | b'\\' | b';' | 0x80.. => one(SUSPECT),
             _ => {
                 let letter = match b.to_ascii_lowercase() {
@@ -96,6 +97,12 @@ pub(crate) fn surely_harmless(text: &[u8]) -> bool {
         return false;
     }
     let counts = counts(text);
+    is_harmless(text, counts) && (count(counts, SYMBOL) == 0 || letters_are_harmless(text))
+}
+
+/// The same, of a text as it stands.
+#[inline]
+fn is_harmless(text: &[u8], counts: Counts) -> bool {
     let has = |kind: u32| count(counts, kind) > 0;
     if has(SUSPECT) || (has(SYMBOL) && !symbols_are_harmless(text)) || (has(COLON) && may_have_colons(text)) {
         return false;
@@ -164,17 +171,36 @@ fn symbols_are_harmless(text: &[u8]) -> bool {
     let is_alone = |neighbour: Option<&u8>| neighbour.is_none_or(|byte| *byte == b' ');
     text.iter().enumerate().all(|(at, byte)| {
         let length = match (byte, &text[at..]) {
+            // In the middle it is read as a dash.
+            (0xE2, [_, 0x80, 0x93, rest @ ..]) if at > 0 && !rest.is_empty() => return false,
             // ·
             (0xC2, [_, 0xB7, ..]) => 2,
             // –, ←, ⚡
             (0xE2, [_, 0x80, 0x93, ..] | [_, 0x86, 0x90, ..] | [_, 0x9A, 0xA1, ..]) => 3,
-            // ſ is read as an s; the others that start so are letters.
-            (0xC5, rest) => return rest.get(1) != Some(&0xBF),
             (0xC2 | 0xE2, _) => return false,
             _ => return true,
         };
         is_alone(at.checked_sub(1).and_then(|before| text.get(before))) && is_alone(text.get(at + length))
     })
+}
+
+/// Whether a byte starts a letter of Latin, Greek or Cyrillic; combining marks are in the gap between those.
+const fn starts_letter(byte: u8) -> bool {
+    matches!(byte, 0xC3..=0xCB | 0xCE..=0xD1)
+}
+
+/// Whether the text is harmless, too, that is [read](read_into) where there are such letters.
+fn letters_are_harmless(text: &[u8]) -> bool {
+    /// Of a text that is read. The longest labels have half of it, in bytes; a longer text is shown to the detectors.
+    const MAX_BYTES: usize = 512;
+    // To the end of the text, so that many bytes are looked at in one instruction.
+    if !text.iter().fold(false, |any, byte| any | starts_letter(*byte)) {
+        return true;
+    }
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let mut room = [0; MAX_BYTES];
+    let Some(read) = read_into(&mut room, text).and_then(|length| room.get(..length)) else { return false };
+    read == text.as_bytes() || is_harmless(read, counts(read))
 }
 
 /// A URL, or an IPv6 address, also with blanks and brackets between its colons.
@@ -190,7 +216,8 @@ fn may_have_colons(text: &[u8]) -> bool {
 fn may_have_numbers(text: &[u8]) -> bool {
     /// Of a decimal number; octal ones are longer, and start with a zero.
     const MAX_DIGITS: usize = 3;
-    let (mut digits, mut groups) = (0, 0);
+    // Between the numbers of an address is one joint; blanks may stand around it. Of `.`, `-` and `_` each may be one of them here.
+    let (mut digits, mut groups, mut joint) = (0, 0, b'.');
     let mut at = 0;
     while let Some(byte) = text.get(at) {
         let start = at;
@@ -206,9 +233,17 @@ fn may_have_numbers(text: &[u8]) -> bool {
             if !cards::is_separator(*byte) {
                 digits = 0;
             }
-            // The letters are those of `dot`.
-            let is_joint = COUNTS[usize::from(*byte)] & (one(JOINT) | one(BLANK)) != 0;
-            if !is_joint && !matches!(byte.to_ascii_lowercase(), b'd' | b'o' | b't') {
+            let kinds = COUNTS[usize::from(*byte)];
+            let this = match byte.to_ascii_lowercase() {
+                // The letters are those of `dot`.
+                b'-' | b'_' | b'd' | b'o' | b't' => b'.',
+                byte => byte,
+            };
+            if kinds & one(JOINT) != 0 || this == b'.' {
+                if this != joint {
+                    (groups, joint) = (groups.min(1), this);
+                }
+            } else if kinds & one(BLANK) == 0 {
                 groups = 0;
             }
         }
@@ -271,12 +306,12 @@ fn is_letter(byte: u8) -> u8 {
     u8::from((byte | 0x20).wrapping_sub(b'a') < 26)
 }
 
-/// A joint, a blank, or a bracket as around the dots of an address.
+/// A joint, a blank, or a bracket as around the dots of an address; and a few signs between these.
 fn is_gap(byte: u8) -> u8 {
-    // Round brackets differ in their last bit, square ones from curly ones in the bit of small letters.
+    // Square brackets differ from curly ones in the bit of small letters.
     u8::from(byte == b' ')
-        | u8::from(byte.wrapping_sub(b'-') < 2)
-        | u8::from(byte & 0xfe == b'(')
+        | u8::from(byte.wrapping_sub(b'#') <= b'/' - b'#')
+        | u8::from(byte == b':')
         | u8::from(byte == b'_')
         | u8::from(byte | 0x20 == b'{')
         | u8::from(byte | 0x20 == b'}')

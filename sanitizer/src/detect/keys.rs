@@ -276,26 +276,36 @@ fn is_sk(text: &[u8], is_word: bool) -> bool {
     })
 }
 
+/// Behind another gap than a header's the word can be part of a name, so that what follows has to look random.
 fn is_bearer(text: &[u8]) -> bool {
     const MIN_TOKEN_BYTES: usize = 8;
-    strip_any_case(text, b"bearer").is_some_and(|tail| {
-        let gap = run(tail, |byte| byte.is_ascii_whitespace() || matches!(byte, b':' | b'='), usize::MAX);
-        gap > 0 && run(&tail[gap..], |byte| !byte.is_ascii_whitespace(), MIN_TOKEN_BYTES) == MIN_TOKEN_BYTES
+    strip_any_case(text, b"bearer").is_some_and(|tail| match gap(tail) {
+        0 => tail.first().is_some_and(|byte| is_gap(*byte)) && is_dense(&tail[1..], 2, false),
+        gap => run(&tail[gap..], |byte| !byte.is_ascii_whitespace(), MIN_TOKEN_BYTES) == MIN_TOKEN_BYTES,
     })
 }
 
-/// A name and a password in base64, padded or not.
+/// How long what stands between the scheme and the rest of a header's value is.
+fn gap(tail: &[u8]) -> usize {
+    run(tail, |byte| byte.is_ascii_whitespace() || matches!(byte, b':' | b'='), usize::MAX)
+}
+
+/// A name and a password in base64, padded or not. Behind another gap than a header's they have to be readable.
 fn is_basic(text: &[u8]) -> bool {
     const MIN_DIGITS: usize = 8;
     const MAX_DIGITS: usize = 512;
     let Some(tail) = strip_any_case(text, b"basic") else { return false };
-    let gap = run(tail, |byte| byte.is_ascii_whitespace() || matches!(byte, b':' | b'='), usize::MAX);
-    let credentials = &tail[gap..];
+    let gap = gap(tail);
+    let is_other_gap = gap == 0 && tail.first().is_some_and(|byte| is_gap(*byte));
+    let credentials = &tail[gap + usize::from(is_other_gap)..];
     let digits = run(credentials, |byte| base64_value(byte).is_some(), MAX_DIGITS);
-    if gap == 0 || digits < MIN_DIGITS {
+    if (gap == 0 && !is_other_gap) || digits < MIN_DIGITS {
         return false;
     }
     let decoded = decoded(&credentials[..digits]);
+    if is_other_gap {
+        return decoded.contains(&b':') && decoded.iter().all(u8::is_ascii_graphic);
+    }
     credentials.get(digits) == Some(&b'=') || (decoded.contains(&b':') && decoded.iter().all(|byte| !byte.is_ascii_control()))
 }
 

@@ -45,7 +45,7 @@ fn is_bracket(byte: u8) -> bool {
 
 /// What stands around the words `at` and `dot`.
 fn is_around(byte: u8) -> bool {
-    is_bracket(byte) || matches!(byte, b' ' | b'-' | b'_' | b'.' | b'/' | b'*' | b'|')
+    is_bracket(byte) || matches!(byte, b' ' | b'-' | b'_' | b'.' | b'/' | b'*' | b'|' | b':' | b'+' | b'&' | b'\'' | b'#')
 }
 
 /// A name, the sign from `start` to `end`, the name of a host, a dot in signs or letters, and its end.

@@ -93,6 +93,8 @@ pub(super) const KEYS: &[Key] = &[
     key("lsv2_pt_", word, 20),
     key("lsv2_sk_", word, 20),
     key("pcsk_", word, 20),
+    key("esecret_", alnum, 20),
+    word_only("fc-", hex, 32),
     key("bedrock-api-key-", path, 40),
     as_written("ABSK", path, 40),
     // Code hosting, packages, builds.
@@ -194,6 +196,8 @@ pub(super) const KEYS: &[Key] = &[
     key("pk_live_", word, 10),
     key("pk_test_", word, 10),
     key("rk_live_", word, 10),
+    key("ek_live_", word, 10),
+    key("ek_test_", word, 10),
     key("rk_test_", word, 10),
     key("rk_prod_", word, 10),
     key("whsec_", path, 20),

@@ -6,7 +6,7 @@
 //! - is unbroken by any separator and has digits, or letters of one case as evenly as in no language ([`EVEN_BITS`]).
 //!
 //! And a shorter one, if it is more random than any name: see [`is_shorter_key`]. Keys of 32 characters are common, and so is nothing else of that
-//! length but hexadecimal ids, which pass: row ids, trace ids and MD5 sums look the same as such keys. Ids that services give to requests have up to
+//! length but hexadecimal ids, which pass up to there: row ids, trace ids and MD5 sums look the same as such keys. Ids that services give to requests have up to
 //! 29 characters behind their prefix.
 //!
 //! A word may have `+ / = _ . -` in it, so that a secret in pieces is one word. UUIDs are taken out before.
@@ -16,6 +16,8 @@ pub(super) const LONG_BYTES: usize = 40;
 /// Shortest unbroken piece that is looked at as well, and shortest with separators in it, in bytes.
 pub(super) const SHORTER_BYTES: usize = 30;
 const SHORTER_BROKEN_BYTES: usize = 32;
+/// Most hexadecimal digits that an id has.
+const HEX_ID_BYTES: usize = 32;
 /// Of a hundred pieces of thirty random letters and digits, 96 change as often between the two; names with a number in them change once or twice a number.
 const SHORTER_DIGIT_CHANGES: usize = 7;
 /// Of a hundred stretches of 32 random digits of base64url, 92 change class as often; names in camel case with numbers up to 11 times.
@@ -58,21 +60,31 @@ fn pieces(word: &[u8]) -> impl Iterator<Item = &[u8]> {
     word.split(|byte| !byte.is_ascii_alphanumeric())
 }
 
-/// Whether a piece without separators is no hexadecimal number and changes between letters and digits as names do not, or a stretch behind the words
+/// Whether a piece without separators is no hexadecimal id and changes between letters and digits as names do not, or a stretch behind the words
 /// at the start, such as `chatcmpl-`, changes as often between classes as random digits of base64url.
 fn is_shorter_key(word: &[u8]) -> bool {
     let digit_changes = |piece: &[u8]| piece.windows(2).filter(|pair| Change::between(pair[0], pair[1]) == Change::Digit).count();
     let is_key = |piece: &[u8]| {
         piece.len() >= SHORTER_BYTES
-            && !piece.iter().all(u8::is_ascii_hexdigit)
+            && (piece.len() > HEX_ID_BYTES || !piece.iter().all(u8::is_ascii_hexdigit))
             && (digit_changes(piece) >= SHORTER_DIGIT_CHANGES || class_changes(piece, SHORTER_BYTES) >= SHORTER_CLASS_CHANGES)
+    };
+    // A key of Mailchimp looks like an id, and ends in the name of a region.
+    let is_in_region = |[id, region]: [&[u8]; 2]| {
+        id.len() == HEX_ID_BYTES
+            && id.iter().all(u8::is_ascii_hexdigit)
+            && region
+                .strip_prefix(b"us")
+                .is_some_and(|number| matches!(number.len(), 1..=2) && number.iter().all(u8::is_ascii_digit))
     };
     let starts = word.split(|byte| !byte.is_ascii_alphanumeric()).take_while(|piece| piece.iter().all(u8::is_ascii_lowercase));
     let behind = starts.map(|piece| piece.len() + 1).sum::<usize>().min(word.len());
     let rest = &word[behind..];
     // Hexadecimal digits and names have one case, or words in it.
     let is_mixed = rest.iter().any(u8::is_ascii_lowercase) && rest.iter().any(u8::is_ascii_uppercase);
-    pieces(word).any(is_key) || (is_mixed && class_changes(rest, SHORTER_BROKEN_BYTES) >= SHORTER_CLASS_CHANGES)
+    pieces(word).any(is_key)
+        || pieces(word).zip(pieces(word).skip(1)).any(|(id, region)| is_in_region([id, region]))
+        || (is_mixed && class_changes(rest, SHORTER_BROKEN_BYTES) >= SHORTER_CLASS_CHANGES)
 }
 
 /// The most changes of class in any stretch of so many bytes; none in a shorter text.

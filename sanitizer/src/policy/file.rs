@@ -58,6 +58,9 @@ pub struct PolicyWarning {
     pub text: &'static str,
 }
 
+/// The number of a card has 13 digits at least.
+const LEAST_CARD: i64 = 1_000_000_000_000;
+
 /// A text of every kind of character that a text under an operator's own key may have, such as a question becomes whose spaces went.
 const PROSE: &str = "tell:me/a.joke_about-Zurich:2026";
 
@@ -117,6 +120,16 @@ fn added(section: &Node, rules: &mut Vec<KeyRule>) -> Result<Vec<PolicyWarning>>
         {
             let text = "this pattern admits nearly any text without spaces; write a narrower one, or `members`";
             warnings.push(PolicyWarning { line: pattern.line, text });
+        }
+        let has_room = match demand {
+            Demand::Int { max, .. } => max >= LEAST_CARD,
+            #[expect(clippy::cast_precision_loss, reason = "below 2^53 every whole number is exact")]
+            Demand::Double { max, .. } => max >= LEAST_CARD as f64,
+            Demand::Text { .. } | Demand::Bool => false,
+        };
+        if has_room && let Some(max) = options.entry("max") {
+            let text = "numbers this large can be those of cards, and detectors look at texts alone; write a lower `max`";
+            warnings.push(PolicyWarning { line: max.line, text });
         }
         let origin = Origin::Added(places, demand);
         rules.push(KeyRule { key: key.as_str().into(), origin, fallback: Fallback::Drop, hide: None });

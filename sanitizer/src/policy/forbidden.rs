@@ -66,6 +66,12 @@ const FAMILIES: &[Family] = &[
             "transcript",
             "reasoning",
             "thinking",
+            "question",
+            "questions",
+            "answer",
+            "answers",
+            "utterance",
+            "utterances",
         ],
         stems: &["prompt", "completion", "message", "instruction", "conversation", "transcript", "reasoning", "thinking"],
         why: "such attributes hold what users and models say; what may be known of a model call, the contract says",
@@ -215,6 +221,7 @@ const FAMILIES: &[Family] = &[
             "credentials",
             "password",
             "passwd",
+            "pwd",
             "passphrase",
             "secret",
             "secrets",
@@ -366,6 +373,10 @@ mod tests {
             "acme.session_id",
             "acme.httpheaders",
             "acme.reqpayload",
+            "acme.db_pwd",
+            "acme.last_question",
+            "acme.model_answer",
+            "acme.utterance",
         ] {
             assert!(refusal(key).is_some(), "{key}");
         }

@@ -348,6 +348,22 @@ fn a_pattern_that_says_nothing_is_warned_of() {
     }
 }
 
+/// Guarantees: bounds that leave room for the number of a card, which has 13 digits at least, are warned of with their line; others are not.
+#[test]
+fn bounds_that_say_nothing_are_warned_of() {
+    for (ty, max, is_wide) in [
+        ("int", "999999999999", false),
+        ("int", "1000000000000", true),
+        ("int", "9223372036854775807", true),
+        ("double", "1e11", false),
+        ("double", "1e300", true),
+    ] {
+        let file = format!("attributes:\n  queue.depth:\n    places: [row]\n    type: {ty}\n    min: 0\n    max: {max}\n");
+        let lines: Vec<u64> = policy(&file).warnings().iter().map(|warning| warning.line).collect();
+        assert_eq!(lines, if is_wide { vec![6] } else { vec![] }, "{ty} {max}");
+    }
+}
+
 /// Guarantees: spans without a record kind keep a name that the operator listed; rows do not.
 #[test]
 fn internal_spans_may_have_listed_names() {
