@@ -41,6 +41,7 @@ use wire::{Field, Fields, Splice, write};
 use self::attributes::{Attribute, Order, Present, Rules};
 use self::recent::Recent;
 use self::span::Other;
+use self::tables::Keys;
 pub(crate) use self::tables::Tables;
 use self::tally::Tally;
 use crate::check::{Value, by_rule};
@@ -100,8 +101,7 @@ fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: J
         others: Vec::new(),
         order: Order::default(),
         present: Present::default(),
-        kept: [0; 256],
-        record: 0,
+        kept: Keys::default(),
         recent: Recent::new(message),
         recent_names: Recent::new(message),
     };
@@ -193,10 +193,8 @@ struct Walk<'a> {
     others: Vec<Other<'a>>,
     order: Order,
     present: Present,
-    /// By the number of a key, the last record in which it was kept; and the number of the record at hand, from 1. More than 2^32 do not
-    /// fit in a message's memory.
-    kept: [u32; 256],
-    record: u32,
+    /// Keys that were kept in the record at hand.
+    kept: Keys,
     /// Attributes that their own rules allow, each with its key's number; and names, each with its record's.
     recent: Recent<'a>,
     recent_names: Recent<'a>,
@@ -350,7 +348,7 @@ impl<'a> Walk<'a> {
 
     /// Begins another resource or span; gives the list for its attributes.
     fn next_record(&mut self) -> Vec<Attribute<'a>> {
-        self.record = self.record.wrapping_add(1);
+        self.kept = Keys::default();
         self.order.restart();
         self.present.restart();
         let mut attributes = std::mem::take(&mut self.attributes);
