@@ -50,6 +50,8 @@ use crate::{Policy, Refused, Report};
 
 /// The most attributes in one place that are dealt with here; the default limit of OpenTelemetry's SDKs.
 pub const MAX_ATTRIBUTES: usize = 128;
+/// So many have room from the start: what an allocator gives away at once is some 1 KiB.
+const USUAL_ATTRIBUTES: usize = 16;
 /// The most links of one span that are dealt with here; the default limit of OpenTelemetry's SDKs.
 pub const MAX_LINKS: usize = 128;
 
@@ -97,7 +99,7 @@ fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: J
         judge_record,
         splice: Splice::new(message),
         tally: Tally::default(),
-        attributes: Vec::new(),
+        attributes: Vec::with_capacity(USUAL_ATTRIBUTES),
         others: Vec::new(),
         order: Order::default(),
         present: Present::default(),
@@ -395,13 +397,13 @@ impl<'a> Walk<'a> {
         }
         let ours = name == contract::SCOPE_NAME;
         // A scope's version is a version, so the rule for the service's version holds for it.
-        let version_rule = contract::attribute(attr::SERVICE_VERSION);
         let surely_passes = || {
-            let key = self.tables.number(attr::SERVICE_VERSION.as_bytes()).and_then(|number| self.tables.key(number));
+            let key = self.tables.service_version.and_then(|number| self.tables.key(number));
             key.is_some_and(|key| key.surely_passes(version.as_bytes()))
         };
-        let version_passes =
-            ours && (surely_passes() || version_rule.is_some_and(|rule| by_rule(rule, Value::Text(version)).is_ok()));
+        let passes =
+            || contract::attribute(attr::SERVICE_VERSION).is_some_and(|rule| by_rule(rule, Value::Text(version)).is_ok());
+        let version_passes = ours && (surely_passes() || passes());
         for (text, passes) in [(&mut name, ours), (&mut version, version_passes)] {
             if !text.is_empty() && !passes {
                 self.tally.strip(Place::Scope, StripReason::NotAllowed);
