@@ -317,7 +317,7 @@ impl<'a> Walk<'a> {
             let outcome = if passes { Outcome::Keep } else { self.own_outcome(attribute, key, rules)? };
             match outcome {
                 Outcome::Drop(_) => {}
-                Outcome::Replace(_, text) => return Ok(Some(Input::Text(text.into()))),
+                Outcome::Replace(_, text) => return Ok(Some(Input::Text(text))),
                 Outcome::Keep => {
                     return Ok(match value.kind {
                         Kind::Text => text.map(|text| Input::Text(text.into())),
