@@ -1,6 +1,7 @@
 //! Applies a contract rule to one value. The exporter does it to what it sends, and a [`Policy`] before it asks what an operator
 //! demands besides.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -112,14 +113,16 @@ pub fn check_name(record: &Record, name: &str) -> Result<(), StripReason> {
 /// What a value that broke its rule becomes; `account_id` is the record's own, where that is valid. `None` means that the attribute goes.
 #[must_use]
 pub fn fallback(attribute: &Attribute, account_id: Option<&str>) -> Option<String> {
-    stand_in(attribute.fallback, account_id)
+    stand_in(attribute.fallback, account_id).map(Cow::into_owned)
 }
 
-pub(crate) fn stand_in(fallback: Fallback, account_id: Option<&str>) -> Option<String> {
+pub(crate) fn stand_in(fallback: Fallback, account_id: Option<&str>) -> Option<Cow<'static, str>> {
     match fallback {
         Fallback::Drop => None,
-        Fallback::Text(text) => Some(text.to_owned()),
-        Fallback::AccountShortForm => Some(account_id.map_or(contract::ABSENT.to_owned(), contract::display::account_short_form)),
+        Fallback::Text(text) => Some(text.into()),
+        Fallback::AccountShortForm => {
+            Some(account_id.map_or(contract::ABSENT.into(), |id| contract::display::account_short_form(id).into()))
+        }
     }
 }
 

@@ -60,14 +60,19 @@ impl<'a, E, G: Fn(Source) -> Result<Option<Input<'a>>, E>> Inputs<G> {
         let policy = Policy::contract();
         let (Some(rule), Some(derived)) = (policy.rule(key), of(key)) else { return Ok(None) };
         let checked = given.map_or(Err(StripReason::WrongType), |text| rule.check(Value::Text(text)));
-        Ok(match self.outcome(&policy, rule, derived, checked, given, is_correction)? {
-            Outcome::Keep => None,
-            Outcome::Replace(_, text) => Some(text),
-            Outcome::Drop(_) => Some(DASH.to_owned()),
-        })
+        Ok(
+            match self
+                .outcome(&policy, rule, derived, checked, given, is_correction, |text| rule.check(Value::Text(text)).is_ok())?
+            {
+                Outcome::Keep => None,
+                Outcome::Replace(_, text) => Some(text.into_owned()),
+                Outcome::Drop(_) => Some(DASH.to_owned()),
+            },
+        )
     }
 
-    /// What becomes of a derived text, from the answer of its own rule about it.
+    /// What becomes of a derived text, from the answer of its own rule about it; `passes` asks that rule about another.
+    #[allow(clippy::too_many_arguments, reason = "two callers, each of which has all of them at hand")]
     pub(crate) fn outcome(
         &self,
         policy: &Policy,
@@ -76,6 +81,7 @@ impl<'a, E, G: Fn(Source) -> Result<Option<Input<'a>>, E>> Inputs<G> {
         checked: Result<(), StripReason>,
         given: Option<&str>,
         is_correction: bool,
+        passes: impl Fn(&str) -> bool,
     ) -> Result<Outcome, E> {
         let text = if checked.is_ok() { given.unwrap_or("") } else { "" };
         let has_say = || {
@@ -96,11 +102,8 @@ impl<'a, E, G: Fn(Source) -> Result<Option<Input<'a>>, E>> Inputs<G> {
         let fallback = if let Fallback::Text(text) = rule.fallback { text } else { DASH };
         // Of part of what it follows from, a text cannot be composed.
         let composed = if is_partial { None } else { self.composed(policy, derived, text)? };
-        let expected = match composed {
-            Some(composed) if rule.check(Value::Text(&composed)).is_ok() => composed,
-            _ => fallback.to_owned(),
-        };
-        if given == Some(&expected) {
+        let expected = composed.filter(|composed| passes(composed)).map_or(Cow::Borrowed(fallback), Cow::Owned);
+        if given == Some(&*expected) {
             return Ok(Outcome::Keep);
         }
         let reason = match checked {

@@ -41,6 +41,7 @@ use wire::{Field, Fields, Splice, write};
 use self::attributes::{Attribute, Order, Present, Rules};
 use self::recent::Recent;
 use self::span::Other;
+use self::tables::Keys;
 pub(crate) use self::tables::Tables;
 use self::tally::Tally;
 use crate::check::{Value, by_rule};
@@ -49,6 +50,8 @@ use crate::{Policy, Refused, Report};
 
 /// The most attributes in one place that are dealt with here; the default limit of OpenTelemetry's SDKs.
 pub const MAX_ATTRIBUTES: usize = 128;
+/// So many have room from the start: what an allocator gives away at once is some 1 KiB.
+const USUAL_ATTRIBUTES: usize = 16;
 /// The most links of one span that are dealt with here; the default limit of OpenTelemetry's SDKs.
 pub const MAX_LINKS: usize = 128;
 
@@ -96,12 +99,11 @@ fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: J
         judge_record,
         splice: Splice::new(message),
         tally: Tally::default(),
-        attributes: Vec::new(),
+        attributes: Vec::with_capacity(USUAL_ATTRIBUTES),
         others: Vec::new(),
         order: Order::default(),
         present: Present::default(),
-        kept: [0; 256],
-        record: 0,
+        kept: Keys::default(),
         recent: Recent::new(message),
         recent_names: Recent::new(message),
     };
@@ -193,10 +195,8 @@ struct Walk<'a> {
     others: Vec<Other<'a>>,
     order: Order,
     present: Present,
-    /// By the number of a key, the last record in which it was kept; and the number of the record at hand, from 1. More than 2^32 do not
-    /// fit in a message's memory.
-    kept: [u32; 256],
-    record: u32,
+    /// Keys that were kept in the record at hand.
+    kept: Keys,
     /// Attributes that their own rules allow, each with its key's number; and names, each with its record's.
     recent: Recent<'a>,
     recent_names: Recent<'a>,
@@ -350,7 +350,7 @@ impl<'a> Walk<'a> {
 
     /// Begins another resource or span; gives the list for its attributes.
     fn next_record(&mut self) -> Vec<Attribute<'a>> {
-        self.record = self.record.wrapping_add(1);
+        self.kept = Keys::default();
         self.order.restart();
         self.present.restart();
         let mut attributes = std::mem::take(&mut self.attributes);
@@ -397,13 +397,13 @@ impl<'a> Walk<'a> {
         }
         let ours = name == contract::SCOPE_NAME;
         // A scope's version is a version, so the rule for the service's version holds for it.
-        let version_rule = contract::attribute(attr::SERVICE_VERSION);
         let surely_passes = || {
-            let key = self.tables.number(attr::SERVICE_VERSION.as_bytes()).and_then(|number| self.tables.key(number));
+            let key = self.tables.service_version.and_then(|number| self.tables.key(number));
             key.is_some_and(|key| key.surely_passes(version.as_bytes()))
         };
-        let version_passes =
-            ours && (surely_passes() || version_rule.is_some_and(|rule| by_rule(rule, Value::Text(version)).is_ok()));
+        let passes =
+            || contract::attribute(attr::SERVICE_VERSION).is_some_and(|rule| by_rule(rule, Value::Text(version)).is_ok());
+        let version_passes = ours && (surely_passes() || passes());
         for (text, passes) in [(&mut name, ours), (&mut version, version_passes)] {
             if !text.is_empty() && !passes {
                 self.tally.strip(Place::Scope, StripReason::NotAllowed);

@@ -13,6 +13,7 @@ mod tests;
 #[cfg(feature = "policy-file")]
 mod yaml;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -127,7 +128,7 @@ enum Tightening {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Keep,
-    Replace(StripReason, String),
+    Replace(StripReason, Cow<'static, str>),
     Drop(StripReason),
 }
 
@@ -354,7 +355,7 @@ impl KeyRule {
             let reason = checked.err().unwrap_or(StripReason::Hidden);
             return match how {
                 hide::As::Text if text == Some(HIDDEN) || text == Some(contract::ABSENT) => Outcome::Keep,
-                hide::As::Text => Outcome::Replace(reason, HIDDEN.to_owned()),
+                hide::As::Text => Outcome::Replace(reason, HIDDEN.into()),
                 hide::As::Absent => Outcome::Drop(reason),
             };
         }

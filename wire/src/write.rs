@@ -25,10 +25,25 @@ pub fn varint_field(out: &mut Vec<u8>, number: u32, n: u64) {
 }
 
 /// A text, bytes or message field.
+#[inline]
 pub fn bytes_field(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
-    tag(out, number, 2);
-    varint(out, bytes.len() as u64);
+    bytes_field_start(out, number, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+/// The tag and the length of a text, bytes or message field, whose content follows. Makes room for that.
+#[inline]
+pub fn bytes_field_start(out: &mut Vec<u8>, number: u32, content_len: usize) {
+    out.reserve(bytes_field_len(number, content_len));
+    tag(out, number, 2);
+    varint(out, content_len as u64);
+}
+
+/// How many bytes such a field takes.
+#[inline]
+#[must_use]
+pub const fn bytes_field_len(number: u32, content_len: usize) -> usize {
+    varint_len((number as u64) << 3) + varint_len(content_len as u64) + content_len
 }
 
 /// A field of four bytes.
@@ -43,6 +58,7 @@ pub fn fixed64_field(out: &mut Vec<u8>, number: u32, n: u64) {
     out.extend_from_slice(&n.to_le_bytes());
 }
 
+#[inline]
 fn tag(out: &mut Vec<u8>, number: u32, wire_type: u64) {
     varint(out, u64::from(number) << 3 | wire_type);
 }

@@ -88,7 +88,11 @@ const fn start_bit(classes: [u8; 3]) -> usize {
 
 /// The keys, in the order of the bits of their prefixes.
 static BY_START: LazyLock<Vec<(usize, &Key)>> = LazyLock::new(|| {
-    let bits = |key: &'static Key| (0..BITS).filter(move |bit| is_prefix_bit(key.prefix, *bit)).map(move |bit| (bit, key));
+    let thirds = || (0..BITS).step_by(1 << 10);
+    let bits = |key: &'static Key| {
+        let first_two = start_bit([CLASSES[usize::from(key.prefix[0])], CLASSES[usize::from(key.prefix[1])], 0]);
+        thirds().map(move |third| first_two | third).filter(|bit| is_prefix_bit(key.prefix, *bit)).map(move |bit| (bit, key))
+    };
     let mut keys: Vec<_> = KEYS.iter().flat_map(bits).collect();
     keys.sort_by_key(|(bit, _)| *bit);
     keys

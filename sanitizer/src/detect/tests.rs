@@ -526,6 +526,25 @@ proptest! {
         prop_assert!(!(surely_harmless(text.as_bytes()) && thorough(&text)), "{text}");
     }
 
+    /// Guarantees: the same for texts around the length that is looked at in one piece, with a secret anywhere in them.
+    #[test]
+    fn harmless_longer_texts_are_not_detected(secret in secret(), before in "[a-z ]{0,70}", after in "[a-z ]{0,30}", upper in any::<bool>()) {
+        let text = format!("{before}{secret}{after}");
+        let text = if upper { text.to_uppercase() } else { text };
+        prop_assert!(!(surely_harmless(text.as_bytes()) && thorough(&text)), "{text}");
+    }
+
+    /// Guarantees: a UUID has dashes in their places and hexadecimal digits in all others. Expected value: each byte, one by one.
+    #[test]
+    fn uuids_are_told_apart(at in 0..36_usize, byte in any::<u8>(), upper in any::<bool>()) {
+        let uuid = b"0b5a2f0e-6c0f-4f3a-9a53-0c7f4f2f8f11";
+        let mut word = if upper { uuid.to_ascii_uppercase() } else { uuid.to_vec() };
+        word[at] = byte;
+        let is = |is_hex: fn(u8) -> bool| word.iter().enumerate().all(|(at, byte)| if [8, 13, 18, 23].contains(&at) { *byte == b'-' } else { is_hex(*byte) });
+        prop_assert_eq!(glance::is_uuid(&word), is(|byte| byte.is_ascii_hexdigit()));
+        prop_assert_eq!(super::is_lower_uuid(word.as_slice().try_into().unwrap()), is(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
+    }
+
     /// Guarantees: no text makes the detectors fail.
     #[test]
     fn any_text_is_judged(text in "(?s).{0,200}") {

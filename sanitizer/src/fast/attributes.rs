@@ -290,13 +290,17 @@ impl<'a> Walk<'a> {
             return Ok(Outcome::Keep);
         }
         let checked = attribute.verdict.map_or_else(|| value.judge(key), Ok)?;
-        inputs.outcome(self.policy, &key.rule, derived, checked, value.text()?, rules.is_correction)
+        let passes = |text: &str| matches!(key.judge(text.as_bytes()), Ok(Ok(())));
+        inputs.outcome(self.policy, &key.rule, derived, checked, value.text()?, rules.is_correction, passes)
     }
 
     /// What becomes of a value that follows from no other.
     fn own_outcome(&self, attribute: &Attribute<'a>, key: &Key, rules: &Rules<'a, '_>) -> Result<Outcome, Stop> {
         let checked = attribute.verdict.map_or_else(|| attribute.value.judge(key), Ok)?;
-        Ok(key.rule.outcome(checked, attribute.value.text()?, rules.hidden, self.account_id(key, rules.attributes)?))
+        // What the value says matters where it is hidden, and the account's id where one stands in for a value.
+        let text = if rules.hidden.is_nothing() { None } else { attribute.value.text()? };
+        let account_id = if checked.is_ok() { None } else { self.account_id(key, rules.attributes)? };
+        Ok(key.rule.outcome(checked, text, rules.hidden, account_id))
     }
 
     /// The value, as it stays, of the first attribute with this key that stays.
@@ -313,7 +317,7 @@ impl<'a> Walk<'a> {
             let outcome = if passes { Outcome::Keep } else { self.own_outcome(attribute, key, rules)? };
             match outcome {
                 Outcome::Drop(_) => {}
-                Outcome::Replace(_, text) => return Ok(Some(Input::Text(text.into()))),
+                Outcome::Replace(_, text) => return Ok(Some(Input::Text(text))),
                 Outcome::Keep => {
                     return Ok(match value.kind {
                         Kind::Text => text.map(|text| Input::Text(text.into())),
@@ -359,11 +363,11 @@ impl<'a> Walk<'a> {
 
     /// Whether a key was kept in the record at hand: of one that occurs twice, the first counts.
     fn is_kept(&self, number: u8) -> bool {
-        self.kept[usize::from(number)] == self.record
+        self.kept.has(number)
     }
 
     fn keep(&mut self, number: u8) {
-        self.kept[usize::from(number)] = self.record;
+        self.kept.insert(number);
     }
 
     /// An attribute that cannot stay as it is, or is derived.
@@ -400,9 +404,7 @@ impl<'a> Walk<'a> {
             Outcome::Replace(reason, text) => {
                 self.tally.strip_value(rules.place, reason, number);
                 self.keep(number);
-                let mut value = Vec::with_capacity(text.len() + 2);
-                write::bytes_field(&mut value, any_value::STRING_VALUE, text.as_bytes());
-                self.splice.replace(range, |out| write_attribute(out, rules.field, key, &value));
+                self.splice.replace(range, |out| write_text(out, rules.field, key, text.as_bytes()));
             }
             Outcome::Drop(reason) => {
                 self.tally.strip_value(rules.place, reason, number);
@@ -430,8 +432,20 @@ impl<'a> Walk<'a> {
 }
 
 fn write_attribute(out: &mut Vec<u8>, number: u32, key: &Key, value: &[u8]) {
-    let mut content = Vec::new();
-    write::bytes_field(&mut content, key_value::KEY, key.rule.key.as_bytes());
-    write::bytes_field(&mut content, key_value::VALUE, value);
-    write::bytes_field(out, number, &content);
+    write_start(out, number, key, value.len());
+    out.extend_from_slice(value);
+}
+
+/// An attribute whose value is a text.
+fn write_text(out: &mut Vec<u8>, number: u32, key: &Key, text: &[u8]) {
+    write_start(out, number, key, write::bytes_field_len(any_value::STRING_VALUE, text.len()));
+    write::bytes_field(out, any_value::STRING_VALUE, text);
+}
+
+/// All of an attribute but its value, of which so many bytes follow. Written from front to back, without a buffer for what is inside.
+fn write_start(out: &mut Vec<u8>, number: u32, key: &Key, value_len: usize) {
+    let content_len = key.start.len() + write::varint_len(value_len as u64) + value_len;
+    write::bytes_field_start(out, number, content_len);
+    out.extend_from_slice(&key.start);
+    write::varint(out, value_len as u64);
 }

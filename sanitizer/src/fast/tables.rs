@@ -77,6 +77,8 @@ pub(crate) struct Tables {
     pub(super) record_kind: Option<u8>,
     /// Number of the key with the request's id.
     pub(super) request_id: Option<u8>,
+    /// Number of the key with a service's version.
+    pub(super) service_version: Option<u8>,
     /// Number of the key with the account's id.
     pub(super) account_id: Option<u8>,
 }
@@ -142,6 +144,7 @@ impl Tables {
             sources: [None; Source::ALL.len()],
             record_kind: None,
             request_id: None,
+            service_version: None,
             account_id: None,
         };
         // A key that finds no slot is taken for an unknown one; a test holds that there is none.
@@ -162,6 +165,7 @@ impl Tables {
         tables.metrics = metrics.map(|site| tables.keys_at(site)).collect();
         tables.record_kind = tables.number(attr::RECORD_KIND.as_bytes());
         tables.request_id = tables.number(attr::REQUEST_ID.as_bytes());
+        tables.service_version = tables.number(attr::SERVICE_VERSION.as_bytes());
         tables.account_id = tables.number(attr::UPSTREAM_ACCOUNT_ID.as_bytes());
         let kinds = RecordKind::ALL.iter().copied().map(Some).chain([None]);
         tables.records = kinds

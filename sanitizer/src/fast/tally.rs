@@ -6,27 +6,17 @@ use contract::{DropReason, Place, StripReason};
 
 use crate::{Policy, Report};
 
-/// Counts in the order of the sets' members.
-#[derive(Debug)]
+/// Of most messages nothing is stripped, and of the others the same few things: so these are in a list, and not in a table of everything.
+#[derive(Debug, Default)]
 pub(super) struct Tally {
     parsed: u64,
     accepted: u64,
+    /// In the order of the set's members.
     dropped: [u64; DropReason::ALL.len()],
-    stripped: [[u64; StripReason::ALL.len()]; Place::ALL.len()],
-    /// By the number of the key whose rule was broken.
-    broken_rules: BTreeMap<(Place, StripReason, u8), u64>,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            parsed: 0,
-            accepted: 0,
-            dropped: [0; DropReason::ALL.len()],
-            stripped: [[0; StripReason::ALL.len()]; Place::ALL.len()],
-            broken_rules: BTreeMap::new(),
-        }
-    }
+    /// Each place and reason once.
+    stripped: Vec<(Place, StripReason, u64)>,
+    /// By the number of the key whose rule was broken, which mostly tells them apart.
+    broken_rules: BTreeMap<(u8, Place, StripReason), u64>,
 }
 
 impl Tally {
@@ -53,26 +43,27 @@ impl Tally {
     }
 
     pub(super) fn strip_many(&mut self, place: Place, reason: StripReason, fields: u64) {
-        self.stripped[place as usize][reason as usize] += fields;
+        match self.stripped.iter_mut().find(|(of, why, _)| (*of, *why) == (place, reason)) {
+            Some((_, _, count)) => *count += fields,
+            None if fields > 0 => self.stripped.push((place, reason, fields)),
+            None => {}
+        }
     }
 
     /// Counts a value under the key with this number.
     pub(super) fn strip_value(&mut self, place: Place, reason: StripReason, number: u8) {
         self.strip(place, reason);
-        *self.broken_rules.entry((place, reason, number)).or_default() += 1;
+        *self.broken_rules.entry((number, place, reason)).or_default() += 1;
     }
 
     pub(super) fn into_report(self, policy: &Policy) -> Report {
         let mut report = Report { parsed_records: self.parsed, accepted_records: self.accepted, ..Report::under(policy) };
         let key = |number: u8| policy.rules().get(usize::from(number)).map(|rule| rule.key.clone());
         let broken = self.broken_rules.into_iter();
-        report.broken_rules.extend(broken.filter_map(|((place, reason, number), n)| Some(((place, reason, key(number)?), n))));
+        report.broken_rules.extend(broken.filter_map(|((number, place, reason), n)| Some(((place, reason, key(number)?), n))));
         let dropped = DropReason::ALL.iter().zip(self.dropped);
         report.dropped_records.extend(dropped.filter(|(_, spans)| *spans > 0).map(|(reason, spans)| (*reason, spans)));
-        for (place, by_reason) in Place::ALL.iter().zip(self.stripped) {
-            let stripped = StripReason::ALL.iter().zip(by_reason).filter(|(_, fields)| *fields > 0);
-            report.stripped_fields.extend(stripped.map(|(reason, fields)| ((*place, *reason), fields)));
-        }
+        report.stripped_fields.extend(self.stripped.into_iter().map(|(place, reason, fields)| ((place, reason), fields)));
         report
     }
 }

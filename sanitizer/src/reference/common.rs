@@ -146,7 +146,7 @@ pub(super) fn attributes(given: Vec<KeyValue>, site: Site, work: &mut Work<'_>) 
             Outcome::Keep => value,
             Outcome::Replace(reason, text) => {
                 work.report.strip_value(site.place, reason, &rule.key);
-                Some(AnyValue { value: Some(any_value::Value::StringValue(text)) })
+                Some(AnyValue { value: Some(any_value::Value::StringValue(text.into_owned())) })
             }
             Outcome::Drop(reason) => {
                 work.report.strip_value(site.place, reason, &rule.key);
@@ -169,7 +169,9 @@ fn derived(kept: &mut [KeyValue], derived: Vec<(usize, Result<(), StripReason>)>
     for (at, checked) in derived {
         let Some((rule, derived)) = work.policy.rule(&kept[at].key).zip(derived::of(&kept[at].key)) else { continue };
         let given = crate::view::text_value(&kept[at]);
-        let Ok(outcome) = inputs.outcome(work.policy, rule, derived, checked, given, site.is_correction);
+        let Ok(outcome) = inputs.outcome(work.policy, rule, derived, checked, given, site.is_correction, |text| {
+            rule.check(Value::Text(text)).is_ok()
+        });
         match outcome {
             Outcome::Replace(reason, text) => {
                 work.report.strip_value(site.place, reason, &rule.key);
@@ -179,7 +181,7 @@ fn derived(kept: &mut [KeyValue], derived: Vec<(usize, Result<(), StripReason>)>
         }
     }
     for (at, text) in replaced {
-        kept[at].value = Some(AnyValue { value: Some(any_value::Value::StringValue(text)) });
+        kept[at].value = Some(AnyValue { value: Some(any_value::Value::StringValue(text.into_owned())) });
     }
 }
 
