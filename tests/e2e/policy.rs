@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use contract::{AttemptStatus, attr};
+use contract::{AttemptStatus, Signal, attr};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
 use testkit::backend::{Answer, Backend, Script};
 use testkit::corpus::message::planted;
 use testkit::corpus::{Case, CaseSignal, Expect, Parts, Place};
@@ -186,6 +188,59 @@ fn a_policy_is_loaded_again() {
     assert_eq!((stale(&serve), versions(&serve)), (1, second));
     serve.assert_conserved();
     assert!(serve.terminate().success());
+}
+
+/// Guarantees: a message is judged by one policy from its first row to its last, whichever is in force when it comes, while policies take each
+/// other's place.
+#[test]
+fn a_message_is_judged_by_one_policy() {
+    const ROWS: u32 = 256;
+    const SWAPS: usize = 8;
+    let keys = ["acme.first", "acme.second"];
+    let (folder, policies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = policies.path().join("policy.yaml");
+    // Each admits one of the two attributes that every row has.
+    let write = |turn: usize| {
+        let text = format!("attributes:\n  {}: {{places: [row], type: string, members: [set]}}\n", keys[turn % 2]);
+        std::fs::write(&path, text).unwrap();
+    };
+    write(0);
+    let backend = Backend::http(Script::always(Answer::Accept));
+    let url = backend.url();
+    let forward = ["--forward-protocol", "http/protobuf", "--forward-endpoint", &url];
+    let arguments = [&["--policy", path.to_str().unwrap()], &forward[..]].concat();
+    let serve = Serve::start(BINARY, folder.path(), &arguments);
+
+    let row = |number| {
+        let mut span = Row::numbered(number).span();
+        span.attributes.extend(keys.map(|key| attribute(key, "set")));
+        span
+    };
+    let message = otlp::request((1..=ROWS).map(row).collect()).encode_to_vec();
+    let traces = format!("{}/v1/traces", serve.otlp_http());
+    std::thread::scope(|scope| {
+        let swaps = scope.spawn(|| {
+            for turn in 1..=SWAPS {
+                write(turn);
+                serve.hang_up();
+                testkit::wait_for("the swap", || (reloads(&serve, "loaded") == turn as u64).then_some(()));
+            }
+        });
+        while !swaps.is_finished() {
+            assert_eq!(send::post(&traces, &[("content-type", send::PROTOBUF)], &message).status, 200);
+        }
+    });
+    serve.assert_conserved();
+
+    let kept = |span: &Span| keys.map(|key| span.attributes.iter().any(|attribute| attribute.key == key));
+    let mut seen = BTreeSet::new();
+    for message in backend.accepted::<ExportTraceServiceRequest>(Signal::Traces) {
+        let spans = message.resource_spans.iter().flat_map(|group| &group.scope_spans).flat_map(|scope| &scope.spans);
+        let kept: Vec<[bool; 2]> = spans.map(kept).collect();
+        assert_eq!(kept, vec![kept[0]; ROWS as usize], "rows of one message were judged by different policies");
+        seen.insert(kept[0]);
+    }
+    assert_eq!(seen, [[false, true], [true, false]].into(), "both policies have judged, and nothing else");
 }
 
 /// Guarantees: a hang-up of a service with a configuration file ends nothing; without any file the terminal is gone, and `serve` ends in order.
