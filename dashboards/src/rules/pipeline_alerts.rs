@@ -42,10 +42,14 @@ fn alert_on_instance(threshold: &Threshold, expr: String, summary: &str, descrip
 }
 
 fn down() -> Alert {
+    let threshold = &thresholds::DOWN;
+    let Threshold { limit, window, .. } = *threshold;
+    let up = format!("up{{job=\"{JOB}\"}}");
     alert(
-        &thresholds::DOWN,
-        // The second half: a collector that Prometheus no longer looks for must not look like health.
-        format!("up{{job=\"{JOB}\"}} == 0\n  or\nabsent(up{{job=\"{JOB}\"}})"),
+        threshold,
+        // Second, one that flaps; a new one, which has no such past yet, may take its time to start. Third: a collector that Prometheus no longer
+        // looks for must not look like health.
+        format!("{up} == 0\n  or\navg_over_time({up}[{window}]) < {limit} and {up} offset {window}\n  or\nabsent({up})"),
         "The collector of the request log cannot be scraped.",
         "Prometheus does not reach {{ if $labels.instance }}{{ $labels.instance }}{{ else }}any pooler-otel{{ end }}. Requests may go unrecorded, and no other alert on them can fire.",
     )

@@ -10,6 +10,7 @@ use regex::Regex;
 const WORDS: &[&str] = &[
     "absent",
     "and",
+    "avg_over_time",
     "by",
     "count",
     "histogram_quantile",
