@@ -173,7 +173,10 @@ fn sender_silent() -> Alert {
     alert(
         threshold,
         // Over a day, so that a sender is remembered when the collector starts again and does not know it any more.
-        format!("time() - max by (service) (max_over_time({last_seen}[{window}])) > {limit}"),
+        // While no collector is there nobody is heard, which `PoolerOtelDown` says; then senders have the pending time to be heard again.
+        format!(
+            "time() - max by (service) (max_over_time({last_seen}[{window}])) > {limit}\n  unless on ()\nmax(up{{job=\"{JOB}\"}}) == 0"
+        ),
         "The sender {{ $labels.service }} has fallen silent.",
         // A sender sends when something happens, and says nothing of itself in between.
         "{{ $labels.service }} was last heard {{ $value | humanizeDuration }} ago. Either it has no requests, which is no fault, or they are not recorded: telemetry cannot tell. Look first at the pooler's own request page, for a request that is newer than that.",
