@@ -119,6 +119,16 @@ fn every_alert_links_to_a_dashboard() {
     }
 }
 
+/// Guarantees: the healthy system serves answers that are incomplete and were delivered, of which no alert may make failures.
+#[test]
+fn healthy_traffic_holds_incomplete_answers() {
+    let healthy = yaml("dashboards/rules/tests/healthy.yaml");
+    let series = healthy["tests"][0]["input_series"].as_array().expect("series");
+    let texts = |series: &Value| ["series", "values"].map(|key| series[key].as_str().expect("a text").to_owned());
+    let incomplete = r#"status="succeeded", outcome="good", error_code="response.incomplete"}"#;
+    assert!(series.iter().map(texts).any(|[name, values]| name.ends_with(incomplete) && values.starts_with("0+")));
+}
+
 /// Guarantees: every alert is seen to fire, with its labels and texts, is seen not to fire just before, and not in a healthy system. A test
 /// of an alert that does not exist would pass for ever.
 #[test]
