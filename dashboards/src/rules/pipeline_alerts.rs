@@ -42,10 +42,14 @@ fn alert_on_instance(threshold: &Threshold, expr: String, summary: &str, descrip
 }
 
 fn down() -> Alert {
+    let threshold = &thresholds::DOWN;
+    let Threshold { limit, window, .. } = *threshold;
+    let up = format!("up{{job=\"{JOB}\"}}");
     alert(
-        &thresholds::DOWN,
-        // The second half: a collector that Prometheus no longer looks for must not look like health.
-        format!("up{{job=\"{JOB}\"}} == 0\n  or\nabsent(up{{job=\"{JOB}\"}})"),
+        threshold,
+        // Second, one that flaps; a new one, which has no such past yet, may take its time to start. Third: a collector that Prometheus no longer
+        // looks for must not look like health.
+        format!("{up} == 0\n  or\navg_over_time({up}[{window}]) < {limit} and {up} offset {window}\n  or\nabsent({up})"),
         "The collector of the request log cannot be scraped.",
         "Prometheus does not reach {{ if $labels.instance }}{{ $labels.instance }}{{ else }}any pooler-otel{{ end }}. Requests may go unrecorded, and no other alert on them can fire.",
     )
@@ -169,7 +173,10 @@ fn sender_silent() -> Alert {
     alert(
         threshold,
         // Over a day, so that a sender is remembered when the collector starts again and does not know it any more.
-        format!("time() - max by (service) (max_over_time({last_seen}[{window}])) > {limit}"),
+        // While no collector is there nobody is heard, which `PoolerOtelDown` says; then senders have the pending time to be heard again.
+        format!(
+            "time() - max by (service) (max_over_time({last_seen}[{window}])) > {limit}\n  unless on ()\nmax(up{{job=\"{JOB}\"}}) == 0"
+        ),
         "The sender {{ $labels.service }} has fallen silent.",
         // A sender sends when something happens, and says nothing of itself in between.
         "{{ $labels.service }} was last heard {{ $value | humanizeDuration }} ago. Either it has no requests, which is no fault, or they are not recorded: telemetry cannot tell. Look first at the pooler's own request page, for a request that is newer than that.",

@@ -1,11 +1,15 @@
 //! What is computed beforehand: the series that alerts and dashboards share, named level:metric:operation.
 
+use std::collections::BTreeSet;
+
 use contract::generated::metrics;
 use contract::{AttemptStatus, Metric, Outcome, outcome};
 
 use super::Rule;
-use super::query::{any_of, counted, ended, failure_ratio, rise};
-use super::thresholds::{ACCOUNT_FAILING, BURN_RATES, LATENCY_HIGH};
+use super::query::{any_of, counted, ended, failure_ratio, rise, rise_of_new};
+use super::thresholds::{
+    ACCOUNT_FAILING, BURN_RATES, CLIENTS_LEAVING, LATENCY_HIGH, QUOTA_EXHAUSTED, REJECTIONS_JUMP, STREAMS_INTERRUPTED,
+};
 
 /// Windows over which a failure ratio is recorded at Prometheus's own interval. The other windows of the burn rates can wait.
 const SHORT_WINDOWS: [&str; 4] = ["5m", "30m", "1h", "2h"];
@@ -18,6 +22,11 @@ pub fn failures(window: &str) -> String {
 /// Name of the number of a Pool's requests that are in its failure ratio.
 pub fn counted_requests(window: &str) -> String {
     format!("pool:codex_pooler_requests_counted:increase{window}")
+}
+
+/// Name of the number of a Pool's requests by how they ended and why. A series of it is there while requests end so.
+pub fn requests(window: &str) -> String {
+    format!("pool_status_error_code:codex_pooler_requests:increase{window}")
 }
 
 /// Name of an account's failure ratio.
@@ -56,6 +65,7 @@ pub fn short() -> Vec<Rule> {
         ),
     )];
     rules.extend(SHORT_WINDOWS.into_iter().flat_map(pool_ratio));
+    rules.extend(by_error_code());
     rules.extend(accounts());
     rules.extend(unaccounted());
     rules
@@ -73,6 +83,13 @@ pub fn long() -> Vec<Rule> {
 fn pool_ratio(window: &str) -> [Rule; 2] {
     let ratio = failure_ratio(&ended(&[Outcome::Bad], &[], window), &counted_requests(window));
     [record(counted_requests(window), ended(&[Outcome::Good, Outcome::Bad], &[], window)), record(failures(window), ratio)]
+}
+
+/// The windows of the alerts on error codes.
+fn by_error_code() -> impl Iterator<Item = Rule> {
+    let windows = [QUOTA_EXHAUSTED, REJECTIONS_JUMP, STREAMS_INTERRUPTED, CLIENTS_LEAVING].map(|threshold| threshold.window);
+    let increase = |window| rise_of_new("pool, status, error_code", &metrics::CODEX_POOLER_REQUESTS_TOTAL, window);
+    BTreeSet::from(windows).into_iter().map(move |window| record(requests(window), increase(window)))
 }
 
 /// An attempt has no outcome of its own. The same codes as on a request say nothing about its account.

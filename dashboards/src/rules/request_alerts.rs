@@ -4,8 +4,8 @@
 use contract::generated::metrics;
 use contract::{Metric, Outcome, RequestStatus, UsageStatus};
 
-use super::query::{any_of, counted, ended, last_seen, rise, rise_of_new, select};
-use super::recorded::{account_attempts, account_failures, counted_requests, duration_p95, failures};
+use super::query::{any_of, counted, ended, last_seen, rise, select};
+use super::recorded::{account_attempts, account_failures, counted_requests, duration_p95, failures, requests};
 use super::thresholds::{self, BURN_AT_LEAST, BURN_RATES, BurnRate, ERROR_BUDGET, Threshold};
 use super::{Alert, Rule};
 use crate::board::Board;
@@ -35,6 +35,11 @@ pub fn all() -> Vec<Rule> {
 fn alert(threshold: &Threshold, expr: String, summary: &str, description: &str, dashboard: Board, filters: &str) -> Alert {
     let filters = format!("var-pool={{{{ $labels.pool | urlquery }}}}{filters}");
     Alert::new(threshold, expr, summary, description, (dashboard, filters))
+}
+
+/// How many requests of each Pool ended so in a window. A share takes both its sides from here, so that it is never more than 1.
+fn requests_of_pool(matchers: &str, window: &str) -> String {
+    format!("sum by (pool) ({})", select(&requests(window), matchers))
 }
 
 fn budget_burn(burn: &BurnRate) -> Alert {
@@ -102,10 +107,10 @@ fn no_success() -> Alert {
 fn quota_exhausted() -> Alert {
     let threshold = &thresholds::QUOTA_EXHAUSTED;
     let Threshold { limit, at_least, window, .. } = *threshold;
-    let exhausted = rise("pool", REQUESTS, &format!("error_code=~\"{}\"", any_of(&codes::quota())), window);
+    let exhausted = requests_of_pool(&format!("error_code=~\"{}\"", any_of(&codes::quota())), window);
     alert(
         threshold,
-        format!("{exhausted} / {} > {limit}\n  and\n{exhausted} >= {at_least}", rise("pool", REQUESTS, "", window)),
+        format!("{exhausted} / {} > {limit}\n  and\n{exhausted} >= {at_least}", requests_of_pool("", window)),
         "Pool {{ $labels.pool }} has no quota left.",
         &format!(
             "{{{{ $value | humanizePercentage }}}} of the requests of Pool {{{{ $labels.pool }}}} ended for want of quota in the last {window}."
@@ -118,14 +123,20 @@ fn quota_exhausted() -> Alert {
 fn rejections_jump() -> Alert {
     let threshold = &thresholds::REJECTIONS_JUMP;
     let Threshold { limit, at_least, window, .. } = *threshold;
+    let rejected = format!("status=\"{}\"", RequestStatus::Rejected);
     // Quota has an alert of its own.
-    let matchers = format!("status=\"{}\",error_code!~\"{}\"", RequestStatus::Rejected, any_of(&codes::quota()));
-    let rose = rise_of_new("pool, error_code", REQUESTS, &matchers, window);
-    let day = format!("sum by (pool, error_code) (increase({}[1d] offset {window}))", select(REQUESTS, &matchers));
+    let watched = format!("{rejected},error_code!~\"{}\"", any_of(&codes::quota()));
+    let rose = |matchers: &str| format!("sum by (pool, error_code) ({})", select(&requests(window), matchers));
+    let day = format!("sum by (pool, error_code) (increase({}[1d] offset {window}))", select(REQUESTS.name, &rejected));
     alert(
         threshold,
         // `unless`, so that a code without a yesterday is a jump, too.
-        format!("{rose} >= {at_least}\n  unless\n{rose} <= {limit} * {day} / {}", thresholds::REJECTIONS_WINDOWS_A_DAY),
+        format!(
+            "{} >= {at_least}\n  unless\n{} <= {limit} * {day} / {}",
+            rose(&watched),
+            rose(&rejected),
+            thresholds::REJECTIONS_WINDOWS_A_DAY
+        ),
         "Pool {{ $labels.pool }} rejects many requests with {{ $labels.error_code }}.",
         &format!(
             "Pool {{{{ $labels.pool }}}} rejected about {{{{ $value | printf \"%.0f\" }}}} requests with {{{{ $labels.error_code }}}} in the last {window}, more than {limit} times as many as on average in the day before."
@@ -167,8 +178,9 @@ fn clients_leaving() -> Alert {
 /// The share of these codes in all that was admitted; requests with them have one of these states.
 fn share_of_codes(threshold: &Threshold, codes: &[&str], [what, how]: [&str; 2], states: &[RequestStatus]) -> Alert {
     let Threshold { limit, at_least, window, .. } = *threshold;
-    let these = rise("pool", REQUESTS, &format!("error_code=~\"{}\"", any_of(codes)), window);
-    let admitted = rise("pool", REQUESTS, &format!("status!=\"{}\"", RequestStatus::Rejected), window);
+    let admitted = format!("status!=\"{}\"", RequestStatus::Rejected);
+    let these = requests_of_pool(&format!("{admitted},error_code=~\"{}\"", any_of(codes)), window);
+    let admitted = requests_of_pool(&admitted, window);
     let shown: Vec<String> = states.iter().map(|status| format!("&var-status={status}")).collect();
     alert(
         threshold,

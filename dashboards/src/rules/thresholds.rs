@@ -85,7 +85,7 @@ pub const BURN_AT_LEAST: u32 = 20;
 /// When an alert fires.
 pub struct Threshold {
     pub alert: &'static str,
-    /// The value above which it fires.
+    /// The value above which it fires, or, of a share of successes, under which.
     pub limit: f64,
     /// Events in the window; fewer say nothing. 0 where one is enough.
     pub at_least: u32,
@@ -239,14 +239,15 @@ pub const SENDER_SILENT: Threshold = Threshold {
     severity: Severity::Warning,
     why: "An open request alone is heard every 15 seconds. Without one a sender says nothing, so an idle one looks like a lost one: no number tells them apart.",
 };
+/// Share of a collector's scrapes that succeed, under which it is as good as down.
 pub const DOWN: Threshold = Threshold {
     alert: "PoolerOtelDown",
-    limit: 0.0,
+    limit: 0.5,
     at_least: 0,
-    window: "",
+    window: "10m",
     pending: "5m",
     severity: Severity::Critical,
-    why: "Without the collector every other alert here is silent. Five minutes cover a restart.",
+    why: "Without the collector every other alert here is silent. Five minutes cover a restart. One that misses most scrapes of ten minutes does not restart, it flaps.",
 };
 pub const NOT_READY: Threshold = Threshold {
     alert: "PoolerOtelNotReady",

@@ -103,7 +103,8 @@ fn prometheus_scrapes_the_collector_and_loads_the_rules() {
     }
 }
 
-/// Guarantees: routes and inhibitions name alerts and receivers that exist, and messages show what the alerts carry.
+/// Guarantees: routes and inhibitions name alerts and receivers that exist, one Pool or collector hides nothing of another, and messages show what
+/// the alerts carry.
 #[test]
 fn alertmanager_knows_the_alerts() {
     let config = yaml("collector-config/alertmanager/alertmanager.yml");
@@ -114,6 +115,11 @@ fn alertmanager_knows_the_alerts() {
     assert!(names.len() > 5, "{text}");
     for name in names {
         assert!(rules.contains(&format!("- alert: {name}\n")), "{name}");
+    }
+    for rule in config["inhibit_rules"].as_array().expect("inhibitions") {
+        // The alert on a collector has no instance where there is no collector at all.
+        let of_none = texts(&rule["source_matchers"]).contains(&"instance = \"\"");
+        assert!(of_none || rule["equal"].is_array(), "{rule}");
     }
     let receivers: BTreeSet<&str> =
         config["receivers"].as_array().expect("receivers").iter().map(|r| r["name"].as_str().expect("a name")).collect();

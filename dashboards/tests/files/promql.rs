@@ -10,6 +10,7 @@ use regex::Regex;
 const WORDS: &[&str] = &[
     "absent",
     "and",
+    "avg_over_time",
     "by",
     "count",
     "histogram_quantile",
@@ -63,6 +64,12 @@ pub fn check(expr: &str, recorded: &[&str]) {
             labels.extend(metric.labels.iter().chain(SCRAPED).copied());
             labels.extend((metric.instrument == Instrument::Histogram).then_some("le"));
         }
+        // A recorded series has the labels of its level.
+        for (level, _) in names.iter().filter_map(|name| name.split_once(':')) {
+            for (label, _) in &matchers {
+                assert!(format!("_{level}_").contains(&format!("_{label}_")), "{level} has no label {label}: {expr}");
+            }
+        }
         let of_records: Vec<String> = names.into_iter().filter(|name| recorded.contains(&name.as_str())).collect();
         rest = rest.replace(&found[0], &of_records.join(" "));
     }
@@ -105,5 +112,9 @@ fn the_check_refuses_what_does_not_exist() {
     for expr in refused {
         assert!(std::panic::catch_unwind(|| check(expr, &[])).is_err(), "accepted {expr}");
     }
+    let recorded = ["pool_error_code:requests:increase5m"];
+    let other_label = r#"pool_error_code:requests:increase5m{status="failed"}"#;
+    assert!(std::panic::catch_unwind(|| check(other_label, &recorded)).is_err(), "accepted {other_label}");
+    check(r#"pool_error_code:requests:increase5m{error_code="none"}"#, &recorded);
     check(r#"sum by (pool) (rate(codex_pooler_requests_total{outcome="bad"}[5m])) > 0"#, &[]);
 }

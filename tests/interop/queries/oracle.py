@@ -255,6 +255,8 @@ class Oracle:
             "pool:codex_pooler_request_duration_seconds:p95_": p95,
             "pool:codex_pooler_requests_counted:increase": counted,
             "pool:codex_pooler_request_failures:ratio_rate": self.failures(["pool"]),
+            # What is new counts from its collector's eleventh minute on, so here it is what rose.
+            "pool_status_error_code:codex_pooler_requests:increase": self.sum(self.requests(), ["pool", "status", "error_code"]),
             "pool_account:codex_pooler_attempts_counted:increase": attempts,
             "pool_account:codex_pooler_attempt_failures:ratio_rate": {key: failed.get(key, 0) / count for key, count in attempts.items()},
             "instance:pooler_otel_unaccounted_messages:sum": {(self.instance,): 0},
