@@ -126,8 +126,8 @@ Examples:
   pooler-otel serve
   pooler-otel serve --config /etc/pooler-otel/pooler-otel.yaml
   pooler-otel serve --data-dir /var/lib/pooler-otel --retention 30d
-  pooler-otel serve --forward-endpoint http://127.0.0.1:6317         on to an OpenTelemetry Collector, too
-  pooler-otel serve --forward-endpoint http://127.0.0.1:14317 --forward-signals traces        on to a Tempo, which takes no more, too")]
+  pooler-otel serve --forward-endpoint http://127.0.0.1:6317  to an OpenTelemetry Collector
+  pooler-otel serve --forward-endpoint http://127.0.0.1:14317 --forward-signals traces  to a Tempo")]
 pub struct ServeArgs {
     /// Configuration file; `pooler-otel check --print-default-config` prints one with every option.
     #[arg(long, value_name = "FILE", env = "POOLER_OTEL_CONFIG", hide_env_values = true)]
@@ -192,8 +192,7 @@ pub enum ReportFormat {
 /// `sanitize`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The status is 0 if there is a message on standard output, stripped or not; with --fail-on-strip, 1 if anything was stripped or
-dropped; 2 if the message was refused, and then standard output is empty.
+    after_help = "The status is 0 if there is a message on standard output, stripped or not; 1 with --fail-on-strip if anything was stripped or dropped; 2 if the message was refused, and then standard output is empty. Fields that OTLP itself does not have, such as those of another signal, go without being counted.
 
 Examples:
   pooler-otel sanitize --signal traces --format json < export.json
@@ -201,7 +200,7 @@ Examples:
   pooler-otel sanitize --signal traces --format json --fail-on-strip < export.json > /dev/null"
 )]
 pub struct SanitizeArgs {
-    /// Signal of the message.
+    /// Signal of the message: traces, logs or metrics.
     #[arg(long, value_name = "SIGNAL", value_parser = parse_signal)]
     pub signal: Signal,
     /// Form of the message.
@@ -236,13 +235,15 @@ fn parse_signal(text: &str) -> Result<Signal, String> {
 
 /// `requests`.
 #[derive(Args, Debug)]
-#[command(after_help = "A status or a date that is not understood is ignored, with a warning that says what is.
+#[command(
+    after_help = "A status or a date that is not understood is ignored, with a warning that says which ones are understood.
 
 Examples:
   pooler-otel requests
   pooler-otel requests --pool core-agents --status failed,rejected --from 2h
   pooler-otel requests --id 33ecffe2-5175-44bc-86ca-7ca871e58a48 --format json
-  pooler-otel requests --url https://tempo.example.com --tenant team-a")]
+  pooler-otel requests --url https://tempo.example.com --tenant team-a"
+)]
 pub struct RequestsArgs {
     /// Base URL of the Tempo API: the embedded store's, or a real Tempo's.
     #[arg(long, value_name = "URL", default_value_t = format!("http://127.0.0.1:{TEMPO_PORT}"), env = "POOLER_OTEL_URL", hide_env_values = true)]
@@ -250,7 +251,7 @@ pub struct RequestsArgs {
     /// Tenant of a multi-tenant Tempo, sent as `X-Scope-OrgID`.
     #[arg(long, value_name = "TENANT", env = "POOLER_OTEL_TENANT", hide_env_values = true)]
     pub tenant: Option<String>,
-    /// Pool, by its whole slug.
+    /// Pool, by its whole slug, which `--format json` shows; its name is in the table.
     #[arg(long, value_name = "SLUG")]
     pub pool: Option<String>,
     /// Statuses, separated by commas: `in_progress`, `succeeded`, `failed`, `rejected`, `cancelled`.

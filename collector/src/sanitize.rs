@@ -89,7 +89,8 @@ fn sanitize<R: Export + Serialize>(args: &SanitizeArgs, policy: &Policy, message
 
 fn as_text(signal: Signal, report: &Report) -> String {
     let Report { parsed_records, accepted_records, policy_version, .. } = report;
-    let mut text = format!("{signal}: {parsed_records} records, {accepted_records} accepted by policy {policy_version}\n");
+    let records = if *parsed_records == 1 { "record" } else { "records" };
+    let mut text = format!("{signal}: {parsed_records} {records}, {accepted_records} accepted by policy {policy_version}\n");
     for (reason, records) in &report.dropped_records {
         text += &format!("dropped {records} reason={reason}\n");
     }

@@ -54,9 +54,11 @@ fn store(args: &ServeArgs, settings: &[Setting]) -> Result<Option<StoreConfig>, 
     if !args.store {
         return Ok(None);
     }
-    let data_dir = args.data_dir.clone().or_else(default_data_dir).ok_or_else(|| {
-        Invalid::new(place(settings, "data_dir"), "data_dir: there is no home folder to keep data in; name a folder")
-    })?;
+    let data_dir = args
+        .data_dir
+        .clone()
+        .or_else(default_data_dir)
+        .ok_or_else(|| Invalid::new(place(settings, "data_dir"), "there is no home folder to keep data in; name a folder"))?;
     Ok(Some(StoreConfig { data_dir, retention: args.retention, max_bytes: args.max_store_mib.saturating_mul(MIB) }))
 }
 

@@ -74,7 +74,7 @@ const FAMILIES: &[Family] = &[
             "utterances",
         ],
         stems: &["prompt", "completion", "message", "instruction", "conversation", "transcript", "reasoning", "thinking"],
-        why: "such attributes hold what users and models say; what may be known of a model call, the contract says",
+        why: "such attributes hold what users and models say; remove this one: what may be known of a model call is in the contract",
     },
     Family {
         prefixes: &[
@@ -127,7 +127,7 @@ const FAMILIES: &[Family] = &[
             "modeloutput",
             "userdata",
         ],
-        why: "such attributes hold content of requests and responses, which never leaves the pooler",
+        why: "such attributes hold content of requests and responses, which never leaves the pooler; remove this one",
     },
     Family {
         prefixes: &["url.", "http.url", "http.target", "http.host", "http.path", "http.query"],
@@ -161,13 +161,13 @@ const FAMILIES: &[Family] = &[
             "mailbox",
             "phonenumber",
         ],
-        why: "such attributes say where somebody is or how to reach them",
+        why: "such attributes say where somebody is or how to reach them; remove this one",
     },
     Family {
         prefixes: &["user.", "enduser.", "user_agent.", "session.", "identity.", "person.", "customer."],
         words: &["user", "username", "login", "cookie", "cookies", "uid", "ssn", "iban"],
         stems: &["username", "userid", "useragent", "sessionid", "cookie"],
-        why: "such attributes identify people",
+        why: "such attributes identify people; remove this one",
     },
     Family {
         prefixes: &[
@@ -209,7 +209,7 @@ const FAMILIES: &[Family] = &[
             "subject",
         ],
         stems: &["stacktrace", "backtrace", "commandline", "cmdline"],
-        why: "such attributes hold free text, such as messages of errors, queries and command lines",
+        why: "such attributes hold free text, such as messages of errors, queries and command lines; remove this one",
     },
     Family {
         prefixes: &["aws.", "gcp.", "azure.", "oauth.", "auth.", "tls.", "vault."],
@@ -254,7 +254,7 @@ const FAMILIES: &[Family] = &[
             "credential",
             "authorization",
         ],
-        why: "such attributes hold credentials",
+        why: "such attributes hold credentials; remove this one",
     },
 ];
 
