@@ -27,7 +27,9 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use prost::Message as _;
 use wire::otlp;
 // The generator of traces is a module of the sanitizer's own tests, where these are in the root of the crate.
-use sanitizer::{Policy, check, protobuf};
+use sanitizer::{Export, Policy, check, protobuf};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use self::holds::Said;
 
@@ -42,9 +44,20 @@ const LOGS: u32 = 10;
 const METRICS: u32 = 15;
 const METRICS_TAKEN_APART: u32 = 15;
 const METRICS_DAMAGED: u32 = 5;
-const JSON: u32 = 10;
-const _: () =
-    assert!(TRACES + TRACES_TAKEN_APART + TRACES_DAMAGED + LOGS + METRICS + METRICS_TAKEN_APART + METRICS_DAMAGED + JSON == 100);
+const JSON_TRACES: u32 = 4;
+const JSON_LOGS: u32 = 3;
+const JSON_METRICS: u32 = 3;
+const ALL: u32 = TRACES
+    + TRACES_TAKEN_APART
+    + TRACES_DAMAGED
+    + LOGS
+    + METRICS
+    + METRICS_TAKEN_APART
+    + METRICS_DAMAGED
+    + JSON_TRACES
+    + JSON_LOGS
+    + JSON_METRICS;
+const _: () = assert!(ALL == 100);
 
 const _: () = assert!(generate::NOW_NS == holds::NOW_S * 1_000_000_000);
 
@@ -155,13 +168,19 @@ fn metrics_with_damaged_bytes() {
     });
 }
 
-/// Guarantees: a message in JSON, damaged or not, is treated as the same message in protobuf.
+/// Guarantees: a message in JSON, of any signal, damaged or not, is treated as the same message in protobuf.
 #[test]
 fn json() {
-    let given = (generate::request(), prop::option::weighted(0.3, damage::bytes()));
-    holds("JSON", JSON, &given, &[Said::Rewritten, Said::Refused], |(request, damage)| {
+    in_json("JSON, traces", JSON_TRACES, generate::request());
+    in_json("JSON, logs", JSON_LOGS, records::logs());
+    in_json("JSON, metrics", JSON_METRICS, records::metrics());
+}
+
+fn in_json<R: Export + Serialize + DeserializeOwned>(name: &str, percent: u32, messages: impl Strategy<Value = R>) {
+    let given = (messages, prop::option::weighted(0.3, damage::bytes()));
+    holds(name, percent, &given, &[Said::Clean, Said::Rewritten, Said::Refused], |(request, damage)| {
         let mut text = serde_json::to_vec(&request).expect("a message has a JSON form");
         damage::apply(&damage.unwrap_or_default(), &mut text);
-        (holds::of_json::<ExportTraceServiceRequest>(&text), holds::has_marker(&text))
+        (holds::of_json::<R>(&text), holds::has_marker(&text))
     });
 }
