@@ -28,7 +28,7 @@ use self::policies::POLICIES;
 use super::Fast;
 use crate::check;
 use crate::times::Times;
-use crate::{Export, Policy, Refused, Report, reference};
+use crate::{Export, Policy, Refused, Report, looks_secret, reference};
 
 /// So many cases, or as many as the variable `PROPTEST_CASES` asks for.
 fn at_least(cases: u32) -> ProptestConfig {
@@ -119,6 +119,13 @@ fn never_wider(policy: &Policy, request: &ExportTraceServiceRequest) -> Result<(
     for attribute in spans.flat_map(|span| &span.attributes).chain(resources.flat_map(|resource| &resource.attributes)) {
         let Some(rule) = contract::attribute(&attribute.key) else {
             prop_assert!(policy.rule(&attribute.key).is_some() && generate::ADDED_KEYS.contains(&attribute.key.as_str()));
+            match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
+                Some(AnyValue::StringValue(text)) => {
+                    prop_assert!(text.len() <= 128 && !text.contains(' ') && !looks_secret(text));
+                }
+                Some(AnyValue::IntValue(_) | AnyValue::DoubleValue(_) | AnyValue::BoolValue(_)) => {}
+                _ => return Err(TestCaseError::fail("a value of no type that an operator can name")),
+            }
             continue;
         };
         let items: Vec<&str>;
