@@ -320,12 +320,12 @@ impl KeyRule {
                     Some(Tightening::Demand(demand)) => demand.check(value),
                 }
             }
-            Origin::Added(_, demand) => {
-                if let Value::Text(text) = value {
-                    demand::check_added_text(text)?;
-                }
-                demand.check(value)
-            }
+            Origin::Added(_, demand) => match value {
+                Value::Text(text) => demand::check_added_text(text).and_then(|()| demand.check(value)),
+                // No type that an operator can name is a list, which could be as long as it likes.
+                Value::TextList(_) => Err(StripReason::WrongType),
+                _ => demand.check(value),
+            },
         }
     }
 

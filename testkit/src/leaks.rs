@@ -1,12 +1,15 @@
 //! Looks for planted texts in everything that a test can get hold of: as they are, in upper and lower case, and in the encodings in which
-//! software carries text on, also inside gzip.
+//! software carries text on, also inside gzip, and in every value of an SQLite database.
 
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
 use aho_corasick::AhoCorasick;
 use flate2::read::GzDecoder;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
 
 use crate::backend::Backend;
 use crate::serve::Serve;
@@ -17,8 +20,14 @@ const MAX_UNPACKED_BYTES: u64 = 64 << 20;
 const MAX_GZIP_DEPTH: usize = 3;
 /// A shorter text would be found by chance.
 const MIN_MARKER_CHARS: usize = 8;
+/// The same for bytes of any value, which texts do not have by chance.
+const MIN_BYTES: usize = 5;
 /// How a gzip member starts: magic number and the only compression method.
 const GZIP_START: [u8; 3] = [0x1f, 0x8b, 0x08];
+/// How an SQLite database starts.
+const SQLITE_START: &[u8] = b"SQLite format 3\0";
+/// How long to wait for another connection's lock.
+const SQLITE_BUSY: Duration = Duration::from_secs(5);
 
 /// A scanner for a list of planted texts.
 pub struct Scanner {
@@ -26,13 +35,27 @@ pub struct Scanner {
     names: Vec<(String, &'static str)>,
     findings: Vec<String>,
     scanned_bytes: u64,
+    scanned_databases: u64,
 }
 
 impl Scanner {
     /// A scanner for these texts.
     pub fn new<T: AsRef<str>>(markers: impl IntoIterator<Item = T>) -> Self {
+        Self::with_bytes(markers, [])
+    }
+
+    /// A scanner for these texts, and for bytes that are no text, each with a name for the report.
+    pub fn with_bytes<T: AsRef<str>>(
+        markers: impl IntoIterator<Item = T>,
+        bytes: impl IntoIterator<Item = (String, Vec<u8>)>,
+    ) -> Self {
         let mut patterns = Vec::new();
         let mut names = Vec::new();
+        for (name, bytes) in bytes {
+            assert!(bytes.len() >= MIN_BYTES, "so few bytes would be found by chance: {name}");
+            patterns.push(bytes);
+            names.push((name, "bytes"));
+        }
         for marker in markers {
             let marker = marker.as_ref();
             assert!(marker.chars().count() >= MIN_MARKER_CHARS, "a marker this short would be found by chance: {marker}");
@@ -43,7 +66,7 @@ impl Scanner {
         }
         assert!(!patterns.is_empty(), "a scan for nothing proves nothing");
         let needles = AhoCorasick::new(patterns).expect("a few thousand short patterns");
-        Self { needles, names, findings: Vec::new(), scanned_bytes: 0 }
+        Self { needles, names, findings: Vec::new(), scanned_bytes: 0, scanned_databases: 0 }
     }
 
     /// Scans bytes; `place` says in the report where they come from.
@@ -51,7 +74,7 @@ impl Scanner {
         self.scan(place, bytes, 0);
     }
 
-    /// Scans every file under a folder, names included.
+    /// Scans every file under a folder, names included; of databases also every value.
     pub fn folder(&mut self, folder: &Path) {
         let mut folders = vec![folder.to_owned()];
         while let Some(folder) = folders.pop() {
@@ -64,19 +87,50 @@ impl Scanner {
                 } else if let Ok(bytes) = std::fs::read(&path) {
                     // A file can go away between the listing and the reading: a database's shared memory does, when it closes.
                     self.bytes(&place, &bytes);
+                    if bytes.starts_with(SQLITE_START) {
+                        self.database(&path).unwrap_or_else(|error| panic!("{place} cannot be read: {error}"));
+                    }
                 }
             }
         }
     }
 
+    /// Scans every value of every table, numbers as text. In the file, a long value is in pieces, each on a page of its own: a text that goes
+    /// from one to the next is not in the file's bytes as it is.
+    fn database(&mut self, path: &Path) -> rusqlite::Result<()> {
+        let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        database.busy_timeout(SQLITE_BUSY)?;
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' UNION VALUES ('sqlite_schema')";
+        let tables: Vec<String> = database.prepare(tables)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for table in tables {
+            let place = format!("{}, table {table}", path.display());
+            let mut statement = database.prepare(&format!("SELECT * FROM \"{table}\""))?;
+            let columns = statement.column_count();
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                for column in 0..columns {
+                    match row.get_ref(column)? {
+                        ValueRef::Null => {}
+                        ValueRef::Integer(number) => self.bytes(&place, number.to_string().as_bytes()),
+                        ValueRef::Real(number) => self.bytes(&place, format!("{number:?}").as_bytes()),
+                        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => self.bytes(&place, bytes),
+                    }
+                }
+            }
+        }
+        self.scanned_databases += 1;
+        Ok(())
+    }
+
     /// Scans all that a `serve` leaves: its data folder while it runs and after it has ended, what was forwarded, and what it printed.
     ///
     /// # Panics
-    /// If it does not end as it should.
+    /// If it does not end as it should, or if there is no database in its data folder.
     pub fn everything_of(&mut self, serve: &mut Serve, data_dir: &Path, backend: &Backend) {
         self.folder(data_dir);
         assert!(serve.terminate().success());
         self.folder(data_dir);
+        assert_eq!(self.scanned_databases, 2, "the store is a database, while it runs and afterwards");
         backend.recorded().iter().for_each(|request| self.bytes("forwarded", &request.everything()));
         self.bytes("standard output", serve.stdout().as_bytes());
         self.bytes("standard error", serve.stderr().as_bytes());
@@ -262,6 +316,49 @@ mod tests {
         let mut scanner = Scanner::new([MARKER]);
         scanner.folder(folder.path());
         assert_eq!(scanner.findings().len(), 1);
+    }
+
+    /// Guarantees: in a database, a text is found wherever in a long value it stands, as text or as bytes, and a number as its digits; also
+    /// while another connection is writing. What the file has as it is, is not all of them.
+    #[test]
+    fn a_text_over_two_pages_of_a_database_is_found() {
+        const STEP_BYTES: usize = 64;
+        // Longer than a step, so that wherever a page ends, it ends inside one of them; and longer than a page is the value.
+        let markers: Vec<String> = (0..100).map(|at| format!("{at:03}-{}", "planted".repeat(12))).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.db");
+        let database = Connection::open(&path).unwrap();
+        database.pragma_update(None, "page_size", 4096).unwrap();
+        database.execute_batch("CREATE TABLE \"a table\" (value, number)").unwrap();
+        for (at, marker) in markers.iter().enumerate() {
+            let mut value = "-".repeat(7_000);
+            value.replace_range(at * STEP_BYTES..at * STEP_BYTES + marker.len(), marker);
+            let insert = "INSERT INTO \"a table\" VALUES (iif(?2 % 2, ?1, CAST(?1 AS BLOB)), 1234567890123 + ?2)";
+            database.execute(insert, rusqlite::params![value, u32::try_from(at).unwrap()]).unwrap();
+        }
+        let mut raw = Scanner::new(&markers);
+        raw.bytes("the file", &std::fs::read(&path).unwrap());
+        assert!((1..markers.len()).contains(&raw.findings().len()), "{:?}", raw.findings());
+        let mut scanner = Scanner::new(&markers);
+        scanner.folder(folder.path());
+        let in_table = |scanner: &Scanner| scanner.findings().iter().filter(|finding| finding.contains("a table: ")).count();
+        assert_eq!(in_table(&scanner), markers.len());
+        database.pragma_update(None, "journal_mode", "wal").unwrap();
+        database.execute("UPDATE \"a table\" SET number = number + 1000 WHERE number = 1234567890124", []).unwrap();
+        let mut scanner = Scanner::new(["1234567891124"]);
+        scanner.folder(folder.path());
+        assert_eq!(in_table(&scanner), 1, "{:?}", scanner.findings());
+    }
+
+    /// Guarantees: bytes that are no text are found as they are, and too few of them are no proof.
+    #[test]
+    fn planted_bytes_are_found() {
+        let number = [0xef, 0xbd, 0xad, 0x9e, 0xf9];
+        let mut scanner = Scanner::with_bytes(["never planted"], [("a number".to_owned(), number.to_vec())]);
+        scanner.bytes("here", &[&[0x08], &number[..], &[1]].concat());
+        assert_eq!(scanner.findings(), ["here: a number (bytes)"]);
+        let short = || Scanner::with_bytes(["never planted"], [("a number".to_owned(), number[..4].to_vec())]);
+        assert!(std::panic::catch_unwind(short).is_err());
     }
 
     /// Guarantees: other text is not found, and a scan of nothing is no proof.

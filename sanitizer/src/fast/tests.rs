@@ -5,12 +5,12 @@ mod damage;
 mod generate;
 mod metrics;
 mod plain;
+mod policies;
 #[path = "../../tests/properties/records.rs"]
 mod records;
 mod texts;
 
 use std::cell::RefCell;
-use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -24,10 +24,11 @@ use proptest::test_runner::TestRunner;
 use prost::Message as _;
 use wire::{otlp, write};
 
+use self::policies::POLICIES;
 use super::Fast;
 use crate::check;
 use crate::times::Times;
-use crate::{Export, Policy, Refused, Report, reference};
+use crate::{Export, Policy, Refused, Report, looks_secret, reference};
 
 /// So many cases, or as many as the variable `PROPTEST_CASES` asks for.
 fn at_least(cases: u32) -> ProptestConfig {
@@ -118,6 +119,13 @@ fn never_wider(policy: &Policy, request: &ExportTraceServiceRequest) -> Result<(
     for attribute in spans.flat_map(|span| &span.attributes).chain(resources.flat_map(|resource| &resource.attributes)) {
         let Some(rule) = contract::attribute(&attribute.key) else {
             prop_assert!(policy.rule(&attribute.key).is_some() && generate::ADDED_KEYS.contains(&attribute.key.as_str()));
+            match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
+                Some(AnyValue::StringValue(text)) => {
+                    prop_assert!(text.len() <= 128 && !text.contains(' ') && !looks_secret(text));
+                }
+                Some(AnyValue::IntValue(_) | AnyValue::DoubleValue(_) | AnyValue::BoolValue(_)) => {}
+                _ => return Err(TestCaseError::fail("a value of no type that an operator can name")),
+            }
             continue;
         };
         let items: Vec<&str>;
@@ -137,25 +145,6 @@ fn never_wider(policy: &Policy, request: &ExportTraceServiceRequest) -> Result<(
     }
     Ok(())
 }
-
-/// Policies that together say everything that a policy can.
-static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
-    let added = "attributes:\n  k8s.namespace.name: {places: [resource, internal], type: string, pattern: \".*\"}\n  \
-        queue.depth: {places: [row, attempt, marker], type: int, min: 0, max: 600}\n  \
-        deployment.zone: {places: [resource, row, correction], type: string, members: [production, core-agents]}\n  \
-        spot.price: {places: [row, marker], type: double, min: 0, max: 2}\n  spot.used: {places: [row, attempt], type: bool}\n";
-    let tighten = "tighten:\n  codex_pooler.request.model: {members: [gpt-5.4-codex]}\n  codex_pooler.usage.total_tokens: {max: 1}\n  \
-        user_agent.name: remove\n  http.route: {pattern: \"/v1/.*\"}\n  gen_ai.response.finish_reasons: {members: [stop]}\n  \
-        codex_pooler.upstream.account.label: {max_chars: 9}\n  codex_pooler.cost.settled_usd: {min: 1}\n  \
-        codex_pooler.api_key.label: remove\n  service.version: {pattern: \"v.*\"}\n  codex_pooler.attempt.retryable: remove\n";
-    let hide = "hide:\n  pools: [core-agents]\n  accounts: [63918144-2107-4e99-9119-c5edfe6f6b9b, 33ecffe2-5175-44bc-86ca-7ca871e58a48]\n";
-    let both = "tighten: {codex_pooler.pool.slug: {members: [gpt]}, codex_pooler.pool.name: remove, codex_pooler.upstream.account.label: \
-        remove}\n";
-    let names = "internal_span_names: [db.lookup, get]\n";
-    let files =
-        [added.to_owned(), tighten.to_owned(), hide.to_owned(), [hide, both].concat(), [added, tighten, hide, names].concat()];
-    files.iter().map(|file| Policy::from_yaml(file).unwrap_or_else(|error| panic!("{error}\n{file}"))).collect()
-});
 
 proptest! {
     #![proptest_config(at_least(3_000))]

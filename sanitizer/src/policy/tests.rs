@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use contract::{Place, StripReason, attr};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
@@ -234,6 +234,26 @@ fn added_attributes_are_typed_and_placed() {
     {
         let (span, resource, report) = sanitized(&policy, "request", &bad, &[text("k8s.namespace.name", prose)]);
         assert_eq!((span.len(), resource.len(), report.stripped_total()), (2, 0, 5), "{prose}");
+    }
+}
+
+/// Guarantees: no list stands under an added key, whatever is in it: a rule is for one text, and its type is no list.
+#[test]
+fn an_added_text_is_no_list() {
+    let policy = policy(
+        "attributes:\n  k8s.namespace.name: {places: [row, resource], type: string, pattern: \".*\"}\n  \
+         deployment.zone: {places: [row, resource], type: string, members: [eu-1, eu-2]}\n",
+    );
+    for texts in
+        [&["tell me a joke"][..], &["alice@example.com"], &["sk-proj-abcdefghijklmnop1234"], &["eu-1"], &["eu-1"; 1000], &[]]
+    {
+        let item = |text: &&str| AnyValue { value: Some(any_value::Value::StringValue((*text).to_owned())) };
+        let list = ArrayValue { values: texts.iter().map(item).collect() };
+        let given = ["k8s.namespace.name", "deployment.zone"].map(|key| any(key, any_value::Value::ArrayValue(list.clone())));
+        let (span, resource, report) = sanitized(&policy, "request", &given, &given);
+        assert_eq!((span.len(), resource.len()), (2, 0), "{texts:?}");
+        let wrong_type = |place| ((place, StripReason::WrongType), 2);
+        assert_eq!(report.stripped_fields, [wrong_type(Place::SpanAttribute), wrong_type(Place::ResourceAttribute)].into());
     }
 }
 

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use proptest::strategy::ValueTree as _;
 
 use super::*;
 
@@ -19,13 +18,13 @@ fn folder(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target)
 }
 
-/// Some messages for every answer of `check`, always the same.
-fn messages<S: Strategy<Value = Vec<u8>>>(given: &S, check: impl Fn(&[u8]) -> Said) -> Vec<Vec<u8>> {
+/// Some messages for every answer of `check` by the contract, always the same.
+fn messages<S: Strategy<Value = Vec<u8>>>(given: &S, check: impl Fn(&Policy, &[u8]) -> Said) -> Vec<Vec<u8>> {
     let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let mut found: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
     for _ in 0..4_000 {
         let message = given.new_tree(&mut runner).unwrap().current();
-        let said = check(&message);
+        let said = check(&Policy::contract(), &message);
         let of_kind = found.entry(said as usize).or_default();
         // What is rewritten has something in it that has to go.
         let is_telling = said != Said::Rewritten || holds::has_marker(&message);
@@ -104,17 +103,17 @@ fn write_seeds() {
         records::metrics().prop_map(|request| (b'2', serde_json::to_vec(&request).unwrap())),
     ];
     let json = json.prop_map(|(signal, text)| [vec![signal], text].concat());
-    write("json", &messages(&json, |text| holds::of_json::<ExportTraceServiceRequest>(&text[1..])));
+    write("json", &messages(&json, |policy, text| holds::of_json::<ExportTraceServiceRequest>(policy, &text[1..])));
 }
 
-/// Guarantees: the seeds are there, and what must hold holds for each of them; a fuzzer starts from messages that are taken.
+/// Guarantees: the seeds are there, and what must hold holds for each of them by every policy; a fuzzer starts from messages that are taken.
 #[test]
 fn seeds_hold() {
-    type Check = fn(&[u8]) -> Said;
-    let json: Check = |text| match text.split_first() {
-        Some((b'0', text)) => holds::of_json::<ExportTraceServiceRequest>(text),
-        Some((b'1', text)) => holds::of_json::<ExportLogsServiceRequest>(text),
-        Some((b'2', text)) => holds::of_json::<ExportMetricsServiceRequest>(text),
+    type Check = fn(&Policy, &[u8]) -> Said;
+    let json: Check = |policy, text| match text.split_first() {
+        Some((b'0', text)) => holds::of_json::<ExportTraceServiceRequest>(policy, text),
+        Some((b'1', text)) => holds::of_json::<ExportLogsServiceRequest>(policy, text),
+        Some((b'2', text)) => holds::of_json::<ExportMetricsServiceRequest>(policy, text),
         _ => panic!("a seed that no signal has"),
     };
     let targets: [(&str, Check); 4] =
@@ -122,7 +121,8 @@ fn seeds_hold() {
     for (target, check) in targets {
         let mut said = Vec::new();
         for file in std::fs::read_dir(folder(target)).unwrap() {
-            said.push(check(&std::fs::read(file.unwrap().path()).unwrap()));
+            let seed = std::fs::read(file.unwrap().path()).unwrap();
+            said.extend(POLICIES.iter().map(|policy| check(policy, &seed)));
         }
         // Which ones are clean may change with the contract; that the fuzzer has something to do may not.
         assert!(said.contains(&Said::Rewritten), "{target}: {said:?}");

@@ -1,5 +1,7 @@
 //! The canary through the real binary: every way in, every way out, all forbidden values at once.
 
+use std::collections::BTreeSet;
+
 use contract::{DropReason, Signal};
 use sanitizer::Report;
 use testkit::backend::{Answer, Backend, Script, service};
@@ -35,6 +37,17 @@ fn export(serve: &Serve, signal: Signal, (protocol, compressed): (&str, bool), p
     reply.everything()
 }
 
+/// Every forbidden number as protobuf has it, with the field's name.
+fn number_bytes(schema: &Schema) -> BTreeSet<(String, Vec<u8>)> {
+    let fields = Signal::ALL.iter().flat_map(|signal| walk::paths(schema, *signal)).filter_map(|path| path.last().cloned());
+    fields.filter_map(|field| Some((field.name.clone(), walk::rare_number_marker(&field)?))).collect()
+}
+
+/// A scanner for these texts and for every forbidden number, as digits and as protobuf has it.
+fn scanner(schema: &Schema, texts: impl IntoIterator<Item = String>) -> Scanner {
+    Scanner::with_bytes(texts.into_iter().chain(walk::number_texts()), number_bytes(schema))
+}
+
 /// Guarantees: with a forbidden value in every field of every signal, sent over every protocol, plain and compressed, none is in any file, any
 /// forwarded message, any answer, the metrics, or what is printed; the scanner finds each of them in what was sent; and every record
 /// is accounted for.
@@ -51,6 +64,7 @@ fn nothing_forbidden_gets_through_the_binary() {
 
         let mut markers = vec!["zq7unknown".to_owned()];
         let mut answers = Vec::new();
+        let mut numbers_sent = scanner(&schema, []);
         for signal in Signal::ALL {
             let canaries = canaries(&schema, *signal);
             // An export request has nothing but a list, so that messages one after the other are one message.
@@ -61,6 +75,8 @@ fn nothing_forbidden_gets_through_the_binary() {
             bypassed.bytes("what was sent", &all);
             assert_eq!(bypassed.findings().len(), texts.clone().count(), "{signal}: not all are planted");
             markers.extend(texts.cloned());
+            numbers_sent.bytes("JSON", &all_json);
+            numbers_sent.bytes("protobuf", &all);
             for way in WAYS {
                 answers.extend(export(&serve, *signal, way, &all, &all_json));
             }
@@ -77,7 +93,14 @@ fn nothing_forbidden_gets_through_the_binary() {
         }
 
         answers.extend(send::get(&format!("{}/metrics", serve.metrics())).everything());
-        let mut scanner = Scanner::new(markers);
+        let is_sent = |what: &str| numbers_sent.findings().iter().any(|finding| finding.starts_with(what));
+        for text in walk::number_texts() {
+            assert!(is_sent(&format!("JSON: {text} (")), "{text} is not planted");
+        }
+        for (field, _) in number_bytes(&schema) {
+            assert!(is_sent(&format!("protobuf: {field} (bytes)")), "no number is planted in {field}");
+        }
+        let mut scanner = scanner(&schema, markers);
         scanner.everything_of(&mut serve, folder.path(), &backend);
         scanner.bytes("an answer", &answers);
         scanner.assert_clean();
@@ -138,7 +161,7 @@ fn no_single_forbidden_value_gets_through_the_binary() {
     }
     answers.extend(send::get(&format!("{}/metrics", serve.metrics())).everything());
     // What every marker begins with.
-    let mut scanner = Scanner::new(Signal::ALL.iter().map(|signal| format!("zq7{signal}x")));
+    let mut scanner = scanner(&schema, Signal::ALL.iter().map(|signal| format!("zq7{signal}x")));
     scanner.everything_of(&mut serve, folder.path(), &backend);
     scanner.bytes("an answer", &answers);
     scanner.assert_clean();

@@ -276,13 +276,30 @@ fn number(field: &Field, value: i64, out: &mut Vec<u8>) {
     }
 }
 
+/// Numbers that are out of every range: a double, one of 64 bits, and one of 32.
+const FORBIDDEN_DOUBLE: f64 = -1.234_567_890_123_456_7e300;
+const FORBIDDEN_LONG: i64 = -0x0e1d_2c3b_4a59_6877;
+const FORBIDDEN_SHORT: i32 = -0x6152_4111;
+
+/// The digits by which a forbidden number is recognised in a text, whether it was taken for a signed number or not: each of these is in what
+/// is sent as JSON.
+pub fn number_texts() -> [String; 5] {
+    [
+        format!("{:e}", -FORBIDDEN_DOUBLE).split_once('e').expect("an exponent").0.to_owned(),
+        FORBIDDEN_LONG.unsigned_abs().to_string(),
+        FORBIDDEN_LONG.cast_unsigned().to_string(),
+        FORBIDDEN_SHORT.unsigned_abs().to_string(),
+        FORBIDDEN_SHORT.cast_unsigned().to_string(),
+    ]
+}
+
 /// A number that is out of every range.
 fn forbidden_number(field: &Field, out: &mut Vec<u8>) {
     match &field.kind {
-        Kind::Number(Type::Double) => double(field.number, -1.234_567_890_123_456_7e300, out),
+        Kind::Number(Type::Double) => double(field.number, FORBIDDEN_DOUBLE, out),
         Kind::Number(Type::Bool) => number(field, 0, out),
-        Kind::Number(Type::Fixed64 | Type::Sfixed64 | Type::Int64 | Type::Uint64) => number(field, -0x0e1d_2c3b_4a59_6877, out),
-        _ => number(field, -0x6152_4111, out),
+        Kind::Number(Type::Fixed64 | Type::Sfixed64 | Type::Int64 | Type::Uint64) => number(field, FORBIDDEN_LONG, out),
+        _ => number(field, FORBIDDEN_SHORT.into(), out),
     }
 }
 
@@ -295,4 +312,13 @@ pub fn number_marker(field: &Field) -> Option<Vec<u8>> {
     }
     // The key of field 1 is one byte.
     Some(encoded.split_off(1))
+}
+
+/// The same for a scan of much else: with the field's key where the bytes alone could be there by chance.
+pub fn rare_number_marker(field: &Field) -> Option<Vec<u8>> {
+    const FEW_BYTES: usize = 5;
+    let marker = number_marker(field)?;
+    let mut with_key = Vec::new();
+    forbidden_number(field, &mut with_key);
+    Some(if marker.len() > FEW_BYTES { marker } else { with_key })
 }

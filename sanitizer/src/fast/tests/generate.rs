@@ -24,8 +24,8 @@ const ADMITTED_NS: u64 = 1_787_544_000_000_000_000;
 /// When the messages arrive: a minute later.
 pub const NOW_NS: u64 = ADMITTED_NS + 60_000_000_000;
 
-/// Keys that the policies add.
-pub const ADDED_KEYS: &[&str] = &["k8s.namespace.name", "queue.depth", "deployment.zone", "spot.price", "spot.used"];
+/// Keys that the policies add: two of texts, of a whole number, of another one, and of a truth value.
+pub const ADDED_KEYS: &[&str] = &["k8s.namespace.name", "deployment.zone", "queue.depth", "spot.price", "spot.used"];
 
 /// Texts of every kind that the log is made of, and of every kind that has no place in it. Which is which, the rule of a key says.
 pub const TEXTS: &[&str] = &[
@@ -199,12 +199,20 @@ fn any_attribute() -> impl Strategy<Value = KeyValue> {
         key_value(generated::ATTRIBUTES[at].key, PASSING[at].get(value.index(8) % PASSING[at].len().max(1)).cloned())
     });
     let known = select(generated::ATTRIBUTES.iter().map(|a| a.key).collect::<Vec<_>>());
-    let added = (select(ADDED_KEYS), any_value()).prop_map(|(key, value)| key_value(key, Some(value)));
+    let added = prop_oneof![
+        (select(ADDED_KEYS), any_value()),
+        (select(&ADDED_KEYS[..2]), prop_oneof![2 => Just("production".to_owned()), 1 => text()])
+            .prop_map(|(key, text)| (key, Value::StringValue(text))),
+        (-9..700_i64).prop_map(|depth| (ADDED_KEYS[2], Value::IntValue(depth))),
+        select(&[0.0, 1.5, 2.0, 2.1][..]).prop_map(|price| (ADDED_KEYS[3], Value::DoubleValue(price))),
+        any::<bool>().prop_map(|used| (ADDED_KEYS[4], Value::BoolValue(used))),
+    ]
+    .prop_map(|(key, value)| key_value(key, Some(value)));
     let kind = select(RecordKind::TEXTS).prop_map(|kind| attribute(attr::RECORD_KIND, kind));
     let key = prop_oneof![4 => known.prop_map(str::to_owned), 1 => text(), 1 => "[a-z_.]{0,40}"];
     let any = (key, prop::option::weighted(0.95, any_value()), prop_oneof![20 => Just(0), 1 => any::<i32>()])
         .prop_map(|(key, value, key_strindex)| KeyValue { key_strindex, ..key_value(&key, value) });
-    prop_oneof![8 => passing, 2 => kind, 4 => any, 1 => added]
+    prop_oneof![8 => passing, 2 => kind, 4 => any, 2 => added]
 }
 
 pub fn attributes(most: usize) -> impl Strategy<Value = Vec<KeyValue>> {

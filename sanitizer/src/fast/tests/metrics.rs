@@ -37,7 +37,6 @@ proptest! {
     /// Guarantees: by any policy the fast sanitizer does with metrics what the reference does, and does it itself.
     #[test]
     fn agrees_on_metrics(request in records::metrics(), which in any::<prop::sample::Index>()) {
-        // The contract's own is the next tests'.
         let said = compare_metrics(which.get(&POLICIES), &request.encode_to_vec())?;
         prop_assert!(matches!(said, Said::Clean | Said::Rewritten), "{said:?}");
     }
