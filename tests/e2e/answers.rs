@@ -66,7 +66,8 @@ fn stripping_is_told_once_and_drops_always() {
     assert_eq!(text, format!("1 dropped: invalid_id, {stripped}"));
 }
 
-/// Guarantees: JSON that is no object is malformed; an object without anything is an empty message.
+/// Guarantees: JSON that is no object is malformed; an object without anything is an empty message. The log says once that messages are refused,
+/// and why, however many there are.
 #[test]
 fn a_list_is_no_message() {
     let (_folder, serve) = serve();
@@ -77,7 +78,12 @@ fn a_list_is_no_message() {
             assert_eq!(send::post(&url, &[("content-type", JSON)], body.as_bytes()).status, status, "{signal}: {body:?}");
         }
     }
+    assert_eq!(send::post(&format!("{}/v1/other", serve.otlp_http()), &[("content-type", JSON)], b"{}").status, 404);
     serve.assert_conserved();
+    for reason in ["malformed", "unsupported"] {
+        let is_said = |line: &&str| line.contains("a message was refused") && line.contains(reason);
+        assert_eq!(serve.stderr().lines().filter(is_said).count(), 1, "{reason}");
+    }
 }
 
 /// Guarantees: a call with two messages is refused, and neither of them is stored: an answer that means both cannot be given for one.

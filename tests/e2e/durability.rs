@@ -88,3 +88,22 @@ fn a_clean_end_keeps_everything() {
     let serve = Serve::start(BINARY, folder.path(), &[]);
     assert_eq!(spans_of(&serve, &row), 1);
 }
+
+/// Guarantees: a store that can no longer be written refuses messages, so that senders keep them, is not ready, and is said once with what to
+/// check.
+#[test]
+fn a_store_that_fails_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let serve = Serve::start(BINARY, &data, &[]);
+    let ready = || send::get(&format!("{}/readyz", serve.metrics())).status;
+    assert_eq!(ready(), 200);
+    std::fs::remove_dir_all(&data).unwrap();
+    for number in 1..=3 {
+        let status = send::grpc(&serve.otlp_grpc(), otlp::request(vec![Row::numbered(number).span()]), false).unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Unavailable);
+    }
+    assert_eq!(ready(), 503);
+    serve.assert_conserved();
+    assert_eq!(serve.stderr().matches("the store cannot be written").count(), 1, "{}", serve.stderr());
+}

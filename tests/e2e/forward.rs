@@ -86,7 +86,8 @@ fn a_destination_gets_its_signals_alone() {
     backend.finish();
 }
 
-/// Guarantees: a destination that is not there holds up neither the sender nor the end; what waits for it is counted meanwhile.
+/// Guarantees: a destination that is not there holds up neither the sender nor the end; what waits for it is counted meanwhile, and
+/// the log says once that it waits.
 #[test]
 fn an_absent_http_destination_holds_nothing_up() {
     holds_nothing_up("http/protobuf");
@@ -108,5 +109,8 @@ fn holds_nothing_up(protocol: &str) {
     assert_eq!(scrape.count("pooler_otel_branch_queued_records", &[("signal", "traces"), ("branch", "forward")]), 20);
     assert_eq!(scrape.count("pooler_otel_branch_delivered_records_total", &[("branch", "store")]), 20);
     assert_eq!(scrape.conservation(), Ok(()));
+    let said = "the forward endpoint cannot be reached or is busy; traces wait, and are tried again";
+    testkit::wait_for("a word on it", || serve.stderr().contains(said).then_some(()));
     assert_eq!(serve.terminate().code(), Some(0));
+    assert_eq!(serve.stderr().matches(said).count(), 1);
 }

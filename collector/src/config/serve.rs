@@ -1,6 +1,7 @@
 //! From options to what `serve` runs with: looks up what they refer to, and refuses what contradicts itself.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{Invalid, Origin, Setting, headers, place};
@@ -38,6 +39,14 @@ pub fn config(args: &ServeArgs, settings: &[Setting]) -> Result<Config, Invalid>
             return Err(Invalid::new(place(settings, key), format!("{key}: {other} has the same address; choose another port")));
         }
     }
+    if let Some(forward) = &forward
+        && let Some(key) = ports.iter().find_map(|(own, key)| leads_to(&forward.endpoint, *own).then_some(key))
+    {
+        let text = format!(
+            "forward_endpoint: it leads to {key} of this very process, which would send to itself for ever; name another"
+        );
+        return Err(Invalid::new(place(settings, "forward_endpoint"), text));
+    }
     Ok(Config {
         store,
         otlp_grpc: listen.otlp_grpc_listen,
@@ -48,6 +57,16 @@ pub fn config(args: &ServeArgs, settings: &[Setting]) -> Result<Config, Invalid>
         push: super::push::push(&args.push, settings)?,
         policy: args.policy.as_deref().map(PolicyFile::load).transpose()?,
     })
+}
+
+/// Whether who sends to a URL comes to this listener, as far as the URL itself tells: a name is not looked up.
+fn leads_to(url: &reqwest::Url, own: SocketAddr) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let same = match host.parse::<IpAddr>() {
+        Ok(ip) => ip == own.ip() || ip.is_unspecified() || (ip.is_loopback() && own.ip().is_unspecified()),
+        Err(_) => host == "localhost" && (own.ip().is_loopback() || own.ip().is_unspecified()),
+    };
+    same && url.port_or_known_default() == Some(own.port())
 }
 
 fn store(args: &ServeArgs, settings: &[Setting]) -> Result<Option<StoreConfig>, Invalid> {
@@ -180,6 +199,10 @@ mod tests {
             (vec!["--forward-endpoint", "http://h/?key=hunter2"], "--forward-endpoint: "),
             (vec!["--forward-endpoint", "http://h", "--forward-headers", "a=hunter2"], "--forward-headers: "),
             (vec!["--tempo-listen", "127.0.0.1:9464"], "--metrics-listen: "),
+            (vec!["--forward-endpoint", "http://localhost:4317"], "--forward-endpoint: "),
+            (vec!["--forward-endpoint", "http://127.0.0.1:4318/x"], "--forward-endpoint: "),
+            (vec!["--forward-endpoint", "http://[::1]:9", "--otlp-grpc-listen", "[::]:9"], "--forward-endpoint: "),
+            (vec!["--forward-endpoint", "http://0.0.0.0", "--otlp-http-listen", "127.0.0.1:80"], "--forward-endpoint: "),
         ] {
             let error = of(&flags).unwrap_err().to_string();
             assert!(error.starts_with(place) && !error.contains("hunter2"), "{flags:?}: {error}");
@@ -191,6 +214,8 @@ mod tests {
     fn what_is_right_is_taken() {
         assert!(of(&[]).unwrap().forward.is_none());
         assert!(of(&["--tempo-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]).is_ok());
+        assert!(of(&["--forward-endpoint", "http://localhost:14317"]).is_ok());
+        assert!(of(&["--forward-endpoint", "http://192.0.2.7:4317", "--otlp-grpc-listen", "192.0.2.8:4317"]).is_ok());
         let config = of(&["--store=false", "--forward-endpoint", "https://h:1", "--forward-headers", "a=x ${env:PATH}"]).unwrap();
         assert!(config.store.is_none());
         assert!(!format!("{config:?}").contains(&std::env::var("PATH").unwrap()));

@@ -56,7 +56,7 @@ async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Re
             Err(refusal) => refuse(refusal),
         },
         Err(refusal) => {
-            pipeline.metrics().refused(refusal);
+            pipeline.refuse(refusal);
             refuse(refusal)
         }
     }
@@ -64,7 +64,7 @@ async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Re
 
 async fn unsupported(State(pipeline): State<Arc<Pipeline>>) -> Response {
     let _in_progress = pipeline.metrics().received(Protocol::Grpc);
-    pipeline.metrics().refused(Refusal::Unsupported);
+    pipeline.refuse(Refusal::Unsupported);
     Status::unimplemented("this server takes Export of TraceService, LogsService and MetricsService").into_http()
 }
 

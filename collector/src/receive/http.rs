@@ -50,7 +50,7 @@ async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Re
             Err(refusal) => refuse(protocol, refusal),
         },
         Err(refusal) => {
-            pipeline.metrics().refused(refusal);
+            pipeline.refuse(refusal);
             refuse(protocol.unwrap_or(Protocol::HttpJson), refusal)
         }
     }
@@ -59,7 +59,7 @@ async fn export(signal: Signal, pipeline: Arc<Pipeline>, request: Request) -> Re
 async fn unsupported(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
     let protocol = protocol(request.headers()).unwrap_or(Protocol::HttpJson);
     let _in_progress = pipeline.metrics().received(protocol);
-    pipeline.metrics().refused(Refusal::Unsupported);
+    pipeline.refuse(Refusal::Unsupported);
     let status = Status { code: 12, message: "this server takes POST /v1/traces, /v1/logs and /v1/metrics".to_owned() };
     reply(protocol, StatusCode::NOT_FOUND, answer::encode(protocol, &status))
 }

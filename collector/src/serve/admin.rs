@@ -33,6 +33,6 @@ async fn readyz(State(pipeline): State<Arc<Pipeline>>) -> (StatusCode, &'static 
     if pipeline.is_ready() {
         (StatusCode::OK, "ready\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the store cannot be written\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "the store could not be written; the log says why\n")
     }
 }

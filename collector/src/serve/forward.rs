@@ -23,6 +23,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use super::metrics::Metrics;
 use super::raw_codec::RawCodec;
+use super::said::Said;
 use crate::receive::{grpc_path, http_path};
 use crate::stop::stopped;
 
@@ -112,7 +113,8 @@ impl Forward {
             client,
             timeout: config.timeout,
             sending: None,
-            failing: [false; Signal::ALL.len()],
+            health: [Health::Fine; Signal::ALL.len()],
+            said: Default::default(),
         };
         Ok((Self { queue, signals: config.signals.clone(), queued_records, metrics }, worker))
     }
@@ -151,8 +153,17 @@ pub struct Worker {
     timeout: Duration,
     /// Signal and records of the message that is on its way.
     sending: Option<(Signal, u64)>,
-    /// Whether a signal's last message was lost: said once when it begins and once when it is over, not for every message.
-    failing: [bool; Signal::ALL.len()],
+    /// The worst that was said of each signal since all was fine.
+    health: [Health; Signal::ALL.len()],
+    said: [Said; Signal::ALL.len()],
+}
+
+/// How a signal's last message fared. Later ones are worse.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Health {
+    Fine,
+    Waiting,
+    Losing,
 }
 
 /// What became of one try.
@@ -199,23 +210,34 @@ impl Worker {
     /// Counts records that are not queued any more.
     fn settle(&mut self, result: Result<u64, DropReason>, signal: Signal, records: u64) {
         self.queued_records[signal as usize].fetch_sub(records, Ordering::Relaxed);
-        let failed = std::mem::replace(&mut self.failing[signal as usize], result.is_err());
         match result {
             Ok(rejected) => {
                 let rejected = rejected.min(records);
                 self.metrics.branch_delivered(signal, Branch::Forward, records - rejected);
                 self.metrics.branch_dropped(signal, Branch::Forward, DropReason::Rejected, rejected);
-                if failed {
-                    tracing::info!("the forward endpoint takes {signal} again");
-                }
+                self.hear(signal, Health::Fine, || tracing::info!("the forward endpoint takes {signal} again"));
             }
             Err(reason) => {
                 self.metrics.branch_dropped(signal, Branch::Forward, reason, records);
-                if !failed {
-                    let counted_in = contract::generated::metrics::POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL.name;
-                    tracing::warn!(%reason, "the forward endpoint does not take {signal}; what is lost is counted in {counted_in}");
-                }
+                let counted_in = contract::generated::metrics::POOLER_OTEL_BRANCH_DROPPED_RECORDS_TOTAL.name;
+                let say = || tracing::warn!(%reason, "the forward endpoint does not take {signal}; what is lost is counted in {counted_in}");
+                self.hear(signal, Health::Losing, say);
             }
+        }
+    }
+
+    /// Says once that a signal waits, once that it is lost, and once that all is fine again; each once a minute at most.
+    fn hear(&mut self, signal: Signal, health: Health, say: impl FnOnce()) {
+        let worst = &mut self.health[signal as usize];
+        let is_news = if health == Health::Fine { *worst != Health::Fine } else { health > *worst };
+        let what = match health {
+            Health::Fine => "fine",
+            Health::Waiting => "waiting",
+            Health::Losing => "losing",
+        };
+        if is_news && self.said[signal as usize].may_say(what, Instant::now().into_std()) {
+            *worst = health;
+            say();
         }
     }
 
@@ -233,6 +255,8 @@ impl Worker {
                 Ok(Sent::TryAgain(after)) => after,
                 Err(_) => None,
             };
+            let say = || tracing::warn!("the forward endpoint cannot be reached or is busy; {signal} wait, and are tried again");
+            self.hear(signal, Health::Waiting, say);
             if started.elapsed() >= RETRY_FOR {
                 return Err(DropReason::Exhausted);
             }

@@ -9,6 +9,7 @@ pub mod policy;
 pub mod push;
 pub mod raw_codec;
 pub mod request_metrics;
+mod said;
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;

@@ -1,10 +1,10 @@
 //! The route of a message, on one page: admit, sanitize, store, forward, count. The sender gets its acknowledgement after the store committed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use contract::generated::metrics;
 use contract::{Branch, DropReason, Protocol, Refusal, Signal};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::forward::Forward;
 use super::metrics::Metrics;
 use super::policy::InForce;
+use super::said::Said;
 use crate::receive::body::{self, Encoding, Received, Room};
 use crate::receive::notices::{Notices, Sender};
 
@@ -25,6 +26,8 @@ const PERMIT_BYTES: usize = 1024;
 /// Messages that are inflated, and wait to be admitted, at the same time, each up to the message limit; further ones wait their turn. No sender
 /// can hold a turn: by then their message is here.
 const MAX_INFLATING: usize = 4;
+/// For how long a store that failed counts as one that does. Senders that were refused try again within a minute and its half.
+const FAILURE_COUNTS: Duration = Duration::from_secs(120);
 /// Messages from this size on are worked on on a thread of their own, so that they do not hold up others.
 const LARGE_BYTES: usize = 64 * 1024;
 
@@ -38,8 +41,9 @@ pub struct Pipeline {
     room: Room,
     inflating: Semaphore,
     notices: Notices,
-    /// Whether the store took the last message that was offered to it.
-    store_works: AtomicBool,
+    /// When the store failed, if it did not take the last message that was offered to it.
+    store_failed_at: Mutex<Option<Instant>>,
+    said: Said,
 }
 
 impl Pipeline {
@@ -54,7 +58,8 @@ impl Pipeline {
             room: Room::default(),
             inflating: Semaphore::new(MAX_INFLATING),
             notices: Notices::default(),
-            store_works: AtomicBool::new(true),
+            store_failed_at: Mutex::default(),
+            said: Said::default(),
         }
     }
 
@@ -93,9 +98,20 @@ impl Pipeline {
         self.metrics.text()
     }
 
-    /// Whether a message would be stored, as far as the last one tells. Senders that were refused try again, and so it is found out.
+    /// Counts a message that is refused as a whole, and says so.
+    pub fn refuse(&self, refusal: Refusal) {
+        self.metrics.refused(refusal);
+        if self.said.may_say(refusal.as_str(), Instant::now()) {
+            let counted_in = metrics::POOLER_OTEL_REFUSED_MESSAGES_TOTAL.name;
+            tracing::warn!(reason = refusal.as_str(), "a message was refused; said once a minute, counted in {counted_in}");
+        }
+    }
+
+    /// Whether a message would be stored, as far as the last ones tell. A failure is forgotten after [`FAILURE_COUNTS`]: who keeps senders away until
+    /// then sends one again, and so it is found out.
     pub fn is_ready(&self) -> bool {
-        self.store_works.load(Ordering::Relaxed)
+        let failed_at = *self.store_failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        !still_counts(failed_at, Instant::now())
     }
 
     /// Takes one message. On `Ok` its spans are stored for good; log records and data points go to the destination alone, and without one
@@ -112,7 +128,7 @@ impl Pipeline {
     ) -> Result<Report, Refusal> {
         let result = self.take(signal, protocol, encoding, body).await;
         if let Err(refusal) = result {
-            self.metrics.refused(refusal);
+            self.refuse(refusal);
         }
         result
     }
@@ -188,7 +204,13 @@ impl Pipeline {
         let spans = message.report().accepted_records;
         self.metrics.branch_accepted(Signal::Traces, Branch::Store, spans);
         let written = store.write(message.clone()).await;
-        self.store_works.store(matches!(written, Ok(_) | Err(WriteError::Full)), Ordering::Relaxed);
+        if let Err(WriteError::Failed(error)) = &written
+            && self.said.may_say("store", Instant::now())
+        {
+            tracing::error!(%error, "the store cannot be written, and messages are refused: check that its folder is there, and its disk has room and works");
+        }
+        let failed = !matches!(written, Ok(_) | Err(WriteError::Full));
+        *self.store_failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed.then(Instant::now);
         written.inspect(|_| self.metrics.branch_delivered(Signal::Traces, Branch::Store, spans)).map_err(|error| {
             let (reason, refusal) = match error {
                 WriteError::Full => (DropReason::QueueFull, Refusal::Overloaded),
@@ -217,10 +239,29 @@ impl Pipeline {
     }
 }
 
+/// Whether a failure of the store says anything about the next message.
+fn still_counts(failed_at: Option<Instant>, now: Instant) -> bool {
+    failed_at.is_some_and(|at| now.saturating_duration_since(at) < FAILURE_COUNTS)
+}
+
 /// Works on a message; on a large one, on a thread of its own. One that makes the work panic is refused.
 async fn off_thread<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     if bytes < LARGE_BYTES {
         return Ok(work());
     }
     tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: a store that failed does not keep the process from being ready for longer than two minutes, so that a sender tries it again.
+    #[test]
+    fn a_failure_is_forgotten() {
+        let start = Instant::now();
+        let counts_after = |seconds| still_counts(Some(start), start + Duration::from_secs(seconds));
+        assert!(counts_after(0) && counts_after(119) && !counts_after(120));
+        assert!(!still_counts(None, start));
+    }
 }
