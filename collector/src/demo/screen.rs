@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use tokio::sync::watch;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::Addresses;
 use crate::cli::{Cli, Command};
@@ -21,8 +22,9 @@ const REFRESH: Duration = Duration::from_secs(1);
 const PRINT_EVERY: Duration = Duration::from_secs(10);
 /// Latest requests on a screen that has no height.
 const LATEST_ROWS: usize = 12;
-/// Latest requests on the smallest screen.
-const LEAST_ROWS: usize = 3;
+/// Latest requests on the smallest screen, and on the largest.
+const LEAST_ROWS: usize = 2;
+const MOST_ROWS: usize = 50;
 /// Latest requests of each other status.
 const OTHER_ROWS: usize = 1;
 /// The statuses that are looked for besides, since most requests succeed.
@@ -44,8 +46,14 @@ pub async fn run(addresses: &Addresses, metrics: &Arc<Metrics>, mut stop: watch:
                 others.extend(search(&client, &["--status", status], OTHER_ROWS).await?);
             }
             others.sort_by_key(|row| std::cmp::Reverse(row.start_unix_ns));
-            let below = below(&others, metrics, addresses, colours, size);
-            let latest = search(&client, &[], rows_above(&below, size)).await?;
+            let hints = hints(&others, addresses, colours);
+            let mut below = unsuccessful(&others, colours, size) + &stripped(metrics, colours) + &hints;
+            // On a small screen, what to do next is worth more than what the next command shows as well.
+            if size.is_some_and(|size| rows_above(&below, size) < LEAST_ROWS) {
+                below = stripped(metrics, colours) + &hints;
+            }
+            let rows = size.map_or(LATEST_ROWS, |size| rows_above(&below, size).clamp(LEAST_ROWS, MOST_ROWS));
+            let latest = search(&client, &[], rows).await?;
             let screen = above(&latest, colours, size) + &below;
             let mut out = std::io::stdout().lock();
             match size {
@@ -81,12 +89,12 @@ async fn search(client: &Client, arguments: &[&str], rows: usize) -> anyhow::Res
 }
 
 /// How many requests fit above the rest.
-fn rows_above(below: &str, size: Option<(usize, usize)>) -> usize {
-    let Some((width, height)) = size else { return LATEST_ROWS };
+fn rows_above(below: &str, (width, height): (usize, usize)) -> usize {
     let lines_a_row = if is_narrow(Some(width)) { 2 } else { 1 };
+    // Longer lines are continued on the next one.
+    let lines: usize = below.lines().map(|line| line.width().div_ceil(width.max(1)).max(1)).sum();
     // The title, an empty line, and the table's head.
-    let free = height.saturating_sub(below.lines().count() + 2 + lines_a_row);
-    (free / lines_a_row).clamp(LEAST_ROWS, 50)
+    height.saturating_sub(lines + 2 + lines_a_row) / lines_a_row
 }
 
 fn bold(text: &str, colours: bool) -> String {
@@ -101,16 +109,18 @@ fn above(latest: &[Row], colours: bool, size: Option<(usize, usize)>) -> String 
     )
 }
 
-fn below(others: &[Row], metrics: &Metrics, addresses: &Addresses, colours: bool, size: Option<(usize, usize)>) -> String {
-    let mut text = String::new();
-    if !others.is_empty() {
-        text.push_str(&format!("\n{}\n", bold("The latest failed, rejected and cancelled ones", colours)));
-        text.push_str(&table(others, colours, size.map(|(width, _)| width)));
+fn unsuccessful(others: &[Row], colours: bool, size: Option<(usize, usize)>) -> String {
+    if others.is_empty() {
+        return String::new();
     }
-    text.push_str(&format!("\n{}\n", stripped(metrics, colours)));
+    let title = bold("The latest failed, rejected and cancelled ones", colours);
+    format!("\n{title}\n{}", table(others, colours, size.map(|(width, _)| width)))
+}
+
+fn hints(others: &[Row], addresses: &Addresses, colours: bool) -> String {
     let Addresses { tempo, metrics, otlp_grpc, otlp_http } = addresses;
     let program = program();
-    text.push_str(&format!(
+    format!(
         "\n{}\n  {program} requests --url http://{tempo} --status failed,rejected\n  \
          {program} requests --url http://{tempo} --id {}\n  \
          Grafana: Tempo data source http://{tempo}; five dashboards in dashboards/grafana, first request-logs.json; alerts in dashboards/rules\n  \
@@ -118,8 +128,7 @@ fn below(others: &[Row], metrics: &Metrics, addresses: &Addresses, colours: bool
          Ctrl-C ends the demo and deletes its data\n",
         bold("What to do next, in another terminal", colours),
         others.first().map_or("<row id>", Row::short_id),
-    ));
-    text
+    )
 }
 
 /// How this program is started: by its own name, or, for whoever builds it, by cargo, which says so in a variable.
@@ -130,7 +139,7 @@ fn program() -> String {
     std::env::args_os().next().map_or_else(|| "pooler-otel".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// One line that says how much was stripped, and where it was; the broken client puts prompts, model output, keys, e-mail and IP addresses there.
+/// Says how much was stripped, and where it was; the broken client puts prompts, model output, keys, e-mail and IP addresses there.
 fn stripped(metrics: &Metrics, colours: bool) -> String {
     let mut places: BTreeMap<String, u64> = BTreeMap::new();
     for (place, _, fields) in metrics.stripped() {
@@ -141,7 +150,7 @@ fn stripped(metrics: &Metrics, colours: bool) -> String {
     sorted.sort_by_key(|(_, fields)| std::cmp::Reverse(*fields));
     let list: Vec<String> = sorted.iter().map(|(place, fields)| format!("{fields} × {place}")).collect();
     format!(
-        "{}: prompts, outputs, keys, e-mail and IP addresses, in\n  {}",
+        "\n{}: prompts, outputs, keys, e-mail and IP addresses, in\n  {}\n",
         bold(&format!("{total} forbidden fields stripped"), colours),
         list.join(", ")
     )
