@@ -19,7 +19,7 @@ mod tokens;
 use std::borrow::Cow;
 
 pub(crate) use decode::base64_value;
-pub(crate) use glance::{is_lower_uuid, surely_harmless};
+pub(crate) use glance::{UUID_BYTES, is_lower_uuid, surely_harmless};
 
 /// A longer text looks secret unseen, in bytes. No text of the contract comes near.
 const MAX_TEXT_BYTES: usize = 64 << 10;
@@ -78,7 +78,7 @@ fn without_uuids(text: &[u8]) -> Cow<'_, [u8]> {
     let mut out = Cow::Borrowed(text);
     for dash in memchr::memchr_iter(b'-', text) {
         let Some(start) = dash.checked_sub(DASH_AT) else { continue };
-        let end = start + glance::UUID_BYTES;
+        let end = start + UUID_BYTES;
         let alone = |at: Option<&u8>| at.is_none_or(|byte| !byte.is_ascii_alphanumeric());
         if text.get(start..end).is_some_and(glance::is_uuid)
             && alone(start.checked_sub(1).and_then(|before| text.get(before)))

@@ -7,7 +7,7 @@ use super::decode::{MIN_BASE64_DIGITS, MIN_HEX_DIGITS, read_into};
 use super::{MAX_TEXT_BYTES, cards, keys, mails, tokens, without_uuids};
 
 /// Length of a UUID, in bytes.
-pub(super) const UUID_BYTES: usize = 36;
+pub(crate) const UUID_BYTES: usize = 36;
 /// The shortest word that is a key or decodes to something.
 const SHORTEST_WORD: usize = keys::SHORTEST_BYTES;
 const _: () =

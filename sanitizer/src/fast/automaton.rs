@@ -1,6 +1,8 @@
 //! Anchored patterns without a search engine: every one becomes a table of states that is stepped through byte by byte; and for the forms
 //! that most have, one class of characters or a class for each place, a quicker look is read off the pattern's own syntax tree.
 
+use std::collections::BTreeSet;
+
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
 use regex_automata::util::primitives::StateID;
 use regex_automata::{Anchored, Input};
@@ -82,7 +84,8 @@ impl Pattern {
                     false => 0,
                 }
             }
-            Some(Glance::Positions { .. }) | None => 0,
+            Some(Glance::Positions { .. }) => 0,
+            None => self.states.as_ref().map_or(0, States::max_uuids),
         }
     }
 
@@ -94,6 +97,26 @@ impl Pattern {
 }
 
 impl States {
+    /// How many UUIDs with spaces between it takes, whatever their digits; a few at most.
+    fn max_uuids(&self) -> usize {
+        const ENOUGH: usize = 4;
+        let step = |from: &BTreeSet<StateID>, bytes: &[u8]| -> BTreeSet<StateID> {
+            from.iter().flat_map(|state| bytes.iter().map(|byte| self.table.next_state(*state, *byte))).collect()
+        };
+        let mut reached = BTreeSet::from([self.start]);
+        for count in 0..ENOUGH {
+            // Every state in which a text of UUIDs can be.
+            for at in 0..secret::UUID_BYTES {
+                reached = step(&reached, if [8, 13, 18, 23].contains(&at) { b"-" } else { b"0123456789abcdef" });
+            }
+            if !reached.iter().all(|state| self.table.is_match_state(self.table.next_eoi_state(*state))) {
+                return count;
+            }
+            reached = step(&reached, b" ");
+        }
+        ENOUGH
+    }
+
     /// Every pattern is anchored at both ends, so that a match is known after the last byte and not before.
     #[inline]
     fn match_to_the_end(&self, text: &[u8]) -> bool {
@@ -276,4 +299,29 @@ fn is_uuid(sequence: &[Ascii]) -> bool {
             8 | 13 | 18 | 23 => is(class, |byte| byte == b'-'),
             _ => is(class, |byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::{Rule, attr};
+
+    /// Guarantees: where a pattern is said to take UUIDs, it takes all of them, and as many as its rule says; one that misses some takes none.
+    #[test]
+    fn uuids_are_taken_whole() {
+        let of_key = |key| match contract::attribute(key).map(|attribute| &attribute.rule) {
+            Some(Rule::Text { pattern: Some(pattern), .. }) => Pattern::new(pattern).map(|pattern| pattern.max_uuids()),
+            _ => None,
+        };
+        assert_eq!(
+            [attr::REQUEST_ID, attr::REQUEST_CORRELATION_ID, attr::REQUEST_SEARCH].map(of_key),
+            [Some(1), Some(1), Some(3)]
+        );
+        assert_eq!(of_key(attr::ERROR_CODE), Some(0));
+        // All but those with no letter, those with an `f`, those of more than four words of letters.
+        let words = "(?:[0-9a-f]*[0-9][0-9a-f]*|[a-f]+)";
+        for pattern in ["^(?:[0-9-]*[a-f][0-9a-f-]*)$", "^(?:[0-9a-e-]+|x)$", &format!("^{words}(?:-(?:{words})){{3}}$")] {
+            assert_eq!(Pattern::new(pattern).map(|pattern| pattern.max_uuids()), Some(0), "{pattern}");
+        }
+    }
 }
