@@ -42,9 +42,7 @@ pub fn config(args: &ServeArgs, settings: &[Setting]) -> Result<Config, Invalid>
     if let Some(forward) = &forward
         && let Some(key) = ports.iter().find_map(|(own, key)| leads_to(&forward.endpoint, *own).then_some(key))
     {
-        let text = format!(
-            "forward_endpoint: it leads to {key} of this very process, which would send to itself for ever; name another"
-        );
+        let text = format!("forward_endpoint: it leads to {key} of this very process; name another destination");
         return Err(Invalid::new(place(settings, "forward_endpoint"), text));
     }
     Ok(Config {
