@@ -140,16 +140,30 @@ impl Serve {
         }
     }
 
-    /// Everything on standard output so far.
+    /// Everything on standard output.
+    ///
+    /// # Panics
+    /// While it runs.
     #[must_use]
     pub fn stdout(&self) -> String {
-        self.stdout.text()
+        self.stdout.whole()
     }
 
-    /// Everything on standard error so far.
+    /// Everything on standard error.
+    ///
+    /// # Panics
+    /// While it runs: what it says about an answer can be read later than the answer. [`Serve::wait_until_said`] waits for it.
     #[must_use]
     pub fn stderr(&self) -> String {
-        self.stderr.text()
+        self.stderr.whole()
+    }
+
+    /// Waits until it has said this on standard error.
+    ///
+    /// # Panics
+    /// If it does not say it in time.
+    pub fn wait_until_said(&self, text: &str) {
+        crate::wait_for(&format!("`{text}` on standard error"), || self.stderr.text().contains(text).then_some(()));
     }
 
     /// Asks it to end, and waits until it has.
@@ -271,6 +285,12 @@ impl Collected {
 
     fn text(&self) -> String {
         self.text.lock().expect("no one panics while holding it").clone()
+    }
+
+    /// The whole stream.
+    fn whole(&self) -> String {
+        assert!(self.reader.is_none(), "the stream has not ended: what was written last may not have been read");
+        self.text()
     }
 
     /// Waits for the end of the stream, so that nothing printed last is missing.

@@ -70,7 +70,7 @@ fn stripping_is_told_once_and_drops_always() {
 /// and why, however many there are.
 #[test]
 fn a_list_is_no_message() {
-    let (_folder, serve) = serve();
+    let (_folder, mut serve) = serve();
     for signal in ["traces", "logs", "metrics"] {
         let url = format!("{}/v1/{signal}", serve.otlp_http());
         for (body, status) in [("[]", 400), (" \n[]", 400), ("null", 400), ("[[]]", 400), ("", 400), ("{}", 200), (" {}\n", 200)]
@@ -80,6 +80,7 @@ fn a_list_is_no_message() {
     }
     assert_eq!(send::post(&format!("{}/v1/other", serve.otlp_http()), &[("content-type", JSON)], b"{}").status, 404);
     serve.assert_conserved();
+    assert!(serve.terminate().success());
     for reason in ["malformed", "unsupported"] {
         let is_said = |line: &&str| line.contains("a message was refused") && line.contains(reason);
         assert_eq!(serve.stderr().lines().filter(is_said).count(), 1, "{reason}");

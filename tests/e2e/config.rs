@@ -144,7 +144,6 @@ fn headers_arrive_and_do_not_show() {
 
         let data = folder.path().join("data");
         let mut serve = Serve::start_with(BINARY, &data, &["--config", &file], &variables);
-        assert!(!serve.stdout().contains("listening tempo"), "{}", serve.stdout());
         let row = Row::numbered(1);
         send::grpc(&serve.otlp_grpc(), otlp::request(vec![row.span()]), false).unwrap();
         serve.assert_conserved();
@@ -154,6 +153,7 @@ fn headers_arrive_and_do_not_show() {
         assert!(sent.contains(&format!("Bearer {SECRET}")) && sent.contains("team-a"), "{sent}");
         assert!(serve.terminate().success());
         assert!(!data.exists(), "nothing is stored");
+        assert!(!serve.stdout().contains("listening tempo"), "{}", serve.stdout());
         for shown in [text(&checked.stdout), text(&checked.stderr), serve.stdout(), serve.stderr()] {
             assert!(!shown.contains(SECRET), "{shown}");
         }

@@ -95,7 +95,7 @@ fn a_clean_end_keeps_everything() {
 fn a_store_that_fails_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let serve = Serve::start(BINARY, &data, &[]);
+    let mut serve = Serve::start(BINARY, &data, &[]);
     let ready = || send::get(&format!("{}/readyz", serve.metrics())).status;
     assert_eq!(ready(), 200);
     std::fs::remove_dir_all(&data).unwrap();
@@ -105,5 +105,6 @@ fn a_store_that_fails_is_said() {
     }
     assert_eq!(ready(), 503);
     serve.assert_conserved();
+    serve.kill();
     assert_eq!(serve.stderr().matches("the store cannot be written").count(), 1, "{}", serve.stderr());
 }

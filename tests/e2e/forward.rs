@@ -110,7 +110,7 @@ fn holds_nothing_up(protocol: &str) {
     assert_eq!(scrape.count("pooler_otel_branch_delivered_records_total", &[("branch", "store")]), 20);
     assert_eq!(scrape.conservation(), Ok(()));
     let said = "the forward endpoint cannot be reached or is busy; traces wait, and are tried again";
-    testkit::wait_for("a word on it", || serve.stderr().contains(said).then_some(()));
+    serve.wait_until_said(said);
     assert_eq!(serve.terminate().code(), Some(0));
     assert_eq!(serve.stderr().matches(said).count(), 1);
 }

@@ -83,7 +83,7 @@ fn a_pattern_that_says_nothing_is_warned_of() {
     let printed = serve::run(BINARY, &["check", "--data-dir", "/tmp/never", "--policy", path]);
     assert!(printed.status.success() && text(&printed.stdout).contains(&warning), "{}", text(&printed.stdout));
     let serve = Serve::start(BINARY, &folder.path().join("data"), &["--policy", path]);
-    testkit::wait_for("the warning", || serve.stderr().contains(&warning).then_some(()));
+    serve.wait_until_said(&warning);
 }
 
 /// Guarantees: an invalid policy ends `serve`, `check` and `sanitize` alike with status 2 and a line that begins with file and line.
@@ -172,8 +172,7 @@ fn a_policy_is_loaded_again() {
     turn_to("three");
     testkit::wait_for("the invalid policy", || (reloads(&serve, "invalid") == 1).then_some(()));
     assert_eq!((stale(&serve), versions(&serve)), (1, second.clone()));
-    let logged = serve.stderr();
-    assert!(logged.lines().any(|line| line.contains(&format!("{}:2: ", path.display()))), "{logged}");
+    serve.wait_until_said(&format!("{}:2: ", path.display()));
     send::grpc(&serve.otlp_grpc(), with_team(3, "core"), false).unwrap();
     assert!(has_team(&serve, 3), "the policy before it holds");
 
@@ -251,7 +250,7 @@ fn a_hang_up_ends_what_has_no_file() {
     std::fs::write(&file, "retention: 1d\n").unwrap();
     let mut serve = Serve::start(BINARY, &folder.path().join("one"), &["--config", file.to_str().unwrap()]);
     serve.hang_up();
-    testkit::wait_for("a word on it", || serve.stderr().contains("there is no policy file").then_some(()));
+    serve.wait_until_said("there is no policy file");
     assert!(serve.terminate().success());
 
     let mut serve = Serve::start(BINARY, &folder.path().join("two"), &[]);
