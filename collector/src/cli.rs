@@ -192,7 +192,7 @@ pub enum ReportFormat {
 /// `sanitize`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The status is 0 if there is a message on standard output, stripped or not; 1 with --fail-on-strip if anything was stripped or dropped; 2 if the message was refused, and then standard output is empty. Fields that OTLP itself does not have, such as those of another signal, go without being counted.
+    after_help = "The status is 0 if there is a message on standard output, stripped or not; 1 with --fail-on-strip if anything was stripped or dropped; 2 if the message was refused, and then standard output is empty. Fields that OTLP does not define, such as those of another signal, count as stripped.
 
 Examples:
   pooler-otel sanitize --signal traces --format json < export.json

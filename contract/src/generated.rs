@@ -414,6 +414,8 @@ pub mod sets {
             DataPointAttribute = "data_point_attribute",
             /// An exemplar, or an attribute of one.
             Exemplar = "exemplar",
+            /// Anywhere: a field that OTLP does not define.
+            UndefinedField = "undefined_field",
         }
         /// Whether the usage has a price.
         PricingStatus {
@@ -785,7 +787,7 @@ pub static ATTRIBUTES: &[Attribute] = &[
     Attribute { key: "openai.response.service_tier", rule: Rule::Text { members: &["auto", "default", "standard", "flex", "priority", "scale", "ultrafast", "batch", "_OTHER"], pattern: None, max_chars: 9 }, fallback: Fallback::Text(crate::OTHER), label: None },
     Attribute { key: "pooler_otel.branch", rule: Rule::Text { members: &["store", "forward"], pattern: None, max_chars: 7 }, fallback: Fallback::Drop, label: Some("branch") },
     Attribute { key: "pooler_otel.drop_reason", rule: Rule::Text { members: &["invalid_id", "invalid_time", "unknown_name", "wrong_type", "invalid_number", "no_destination", "queue_full", "rejected", "exhausted", "shutdown"], pattern: None, max_chars: 14 }, fallback: Fallback::Drop, label: Some("reason") },
-    Attribute { key: "pooler_otel.place", rule: Rule::Text { members: &["resource_attribute", "scope", "schema_url", "entity_ref", "span_name", "span_attribute", "span_event", "span_link", "status_message", "trace_state", "number", "parent_id", "log_body", "log_attribute", "severity_text", "trace_context", "metric_unit", "metric_description", "metric_metadata", "data_point_attribute", "exemplar"], pattern: None, max_chars: 20 }, fallback: Fallback::Drop, label: Some("place") },
+    Attribute { key: "pooler_otel.place", rule: Rule::Text { members: &["resource_attribute", "scope", "schema_url", "entity_ref", "span_name", "span_attribute", "span_event", "span_link", "status_message", "trace_state", "number", "parent_id", "log_body", "log_attribute", "severity_text", "trace_context", "metric_unit", "metric_description", "metric_metadata", "data_point_attribute", "exemplar", "undefined_field"], pattern: None, max_chars: 20 }, fallback: Fallback::Drop, label: Some("place") },
     Attribute { key: "pooler_otel.policy_version", rule: Rule::Text { members: &[], pattern: Some("^[0-9a-f]{12}$"), max_chars: 12 }, fallback: Fallback::Drop, label: Some("version") },
     Attribute { key: "pooler_otel.protocol", rule: Rule::Text { members: &["grpc", "http_protobuf", "http_json"], pattern: None, max_chars: 13 }, fallback: Fallback::Drop, label: Some("protocol") },
     Attribute { key: "pooler_otel.refusal", rule: Rule::Text { members: &["too_large", "malformed", "unsupported", "slow", "overloaded", "unavailable"], pattern: None, max_chars: 11 }, fallback: Fallback::Drop, label: Some("reason") },

@@ -14,7 +14,7 @@ pub fn check(data: &[u8]) {
     let schema = &otlp::export_trace_service_request::MESSAGE;
     let ours = validate(message, schema, 0);
     match (ours, ExportTraceServiceRequest::decode(message)) {
-        (Ok(()), Ok(_)) | (Err(_), Err(_)) | (Err(Error::Padded | Error::Group), _) => {}
+        (Ok(_), Ok(_)) | (Err(_), Err(_)) | (Err(Error::Padded | Error::Group), _) => {}
         (ours, prost) => panic!("{ours:?}, but prost says {:?}", prost.err()),
     }
     if ours.is_err() {
@@ -26,7 +26,7 @@ pub fn check(data: &[u8]) {
     let is_unchanged = splice.is_empty();
     let edited = splice.finish();
     assert_eq!(edited, expected, "the edited message differs");
-    assert_eq!(validate(&edited, schema, 0), Ok(()), "the edited message is none");
+    assert!(validate(&edited, schema, 0).is_ok(), "the edited message is none");
     if is_unchanged {
         assert_eq!(edited, message);
     }

@@ -28,11 +28,12 @@ mod tables;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod undefined;
 
 use std::ops::Range;
 
 use bytes::Bytes;
-use contract::{Place, StripReason, attr};
+use contract::{Place, Signal, StripReason, attr};
 use wire::otlp::{
     entity_ref, export_trace_service_request, instrumentation_scope, key_value, resource, resource_spans, scope_spans,
 };
@@ -46,7 +47,7 @@ pub(crate) use self::tables::Tables;
 use self::tally::Tally;
 use crate::check::{Value, by_rule};
 use crate::times::Times;
-use crate::{Policy, Refused, Report};
+use crate::{Policy, Refused, Report, weight};
 
 /// The most attributes in one place that are dealt with here; the default limit of OpenTelemetry's SDKs.
 pub const MAX_ATTRIBUTES: usize = 128;
@@ -71,7 +72,7 @@ pub enum Fast {
 /// # Errors
 /// [`Refused::Protobuf`] if any part of it cannot be parsed. When the answer is [`Fast::Slow`], it may still turn out to be so.
 pub fn traces(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
-    walk(policy, times, message, Walk::span)
+    walk(policy, times, message, Signal::Traces, Walk::span)
 }
 
 /// Sanitizes an `ExportLogsServiceRequest`, in the same way.
@@ -79,7 +80,7 @@ pub fn traces(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Ref
 /// # Errors
 /// The same.
 pub fn logs(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
-    walk(policy, times, message, Walk::log_record)
+    walk(policy, times, message, Signal::Logs, Walk::log_record)
 }
 
 /// Sanitizes an `ExportMetricsServiceRequest`, in the same way. Its lists of numbers come out in one piece.
@@ -87,10 +88,16 @@ pub fn logs(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refus
 /// # Errors
 /// The same.
 pub fn metrics(policy: &Policy, times: Times, message: &[u8]) -> Result<Fast, Refused> {
-    walk(policy, times, message, Walk::metric)
+    walk(policy, times, message, Signal::Metrics, Walk::metric)
 }
 
-fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: JudgeRecord<'a>) -> Result<Fast, Refused> {
+fn walk<'a>(
+    policy: &'a Policy,
+    times: Times,
+    message: &'a [u8],
+    signal: Signal,
+    judge_record: JudgeRecord<'a>,
+) -> Result<Fast, Refused> {
     let mut walk = Walk {
         message,
         policy,
@@ -98,6 +105,7 @@ fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: J
         times,
         judge_record,
         splice: Splice::new(message),
+        may_have_undefined: false,
         tally: Tally::default(),
         attributes: Vec::with_capacity(USUAL_ATTRIBUTES),
         others: Vec::new(),
@@ -112,9 +120,12 @@ fn walk<'a>(policy: &'a Policy, times: Times, message: &'a [u8], judge_record: J
         Err(Stop::Refused) => return Err(Refused::Protobuf),
         Err(Stop::Slow) => return Ok(Fast::Slow),
     }
-    let report = walk.tally.into_report(policy);
+    let mut report = walk.tally.into_report(policy);
     if walk.splice.is_empty() {
         return Ok(Fast::Clean(report));
+    }
+    if walk.may_have_undefined {
+        report.strip_undefined(undefined::fields(message, weight::request(signal), walk.splice.changes()));
     }
     Ok(Fast::Rewritten(walk.splice.finish().into(), report))
 }
@@ -189,6 +200,8 @@ struct Walk<'a> {
     times: Times,
     judge_record: JudgeRecord<'a>,
     splice: Splice<'a>,
+    /// Whether anything changed so far that may have had fields in it which OTLP does not define.
+    may_have_undefined: bool,
     tally: Tally,
     /// The attributes of the record at hand, and what else has to be judged in it. Kept for their memory alone.
     attributes: Vec<Attribute<'a>>,
@@ -208,7 +221,7 @@ impl<'a> Walk<'a> {
         for field in Fields::new(self.message) {
             let field = field?;
             if field.number != export_trace_service_request::RESOURCE_SPANS || !self.resource_spans(part.inner(&field)?)? {
-                self.splice.cut(part.place(&field));
+                self.cut(part.place(&field));
             }
         }
         Ok(())
@@ -238,7 +251,7 @@ impl<'a> Walk<'a> {
                 _ => false,
             };
             if !keep {
-                self.splice.cut(part.place(&field));
+                self.cut(part.place(&field));
             }
         }
         self.leave(frame, any);
@@ -268,11 +281,17 @@ impl<'a> Walk<'a> {
                 _ => false,
             };
             if !keep {
-                self.splice.cut(part.place(&field));
+                self.cut(part.place(&field));
             }
         }
         self.leave(frame, any);
         Ok(any)
+    }
+
+    /// Cuts a part in which not every field was read.
+    fn cut(&mut self, range: Range<usize>) {
+        self.may_have_undefined = true;
+        self.splice.cut(range);
     }
 
     fn leave(&mut self, frame: wire::Frame, keep: bool) {
@@ -336,12 +355,12 @@ impl<'a> Walk<'a> {
         let mut cuts = cuts.into_iter().peekable();
         for attribute in &attributes {
             while let Some(cut) = cuts.next_if(|cut| cut.start < attribute.start) {
-                self.splice.cut(cut);
+                self.cut(cut);
             }
             self.attribute(attribute, &rules)?;
         }
         for cut in cuts {
-            self.splice.cut(cut);
+            self.cut(cut);
         }
         self.attributes = attributes;
         self.splice.close(frame);
@@ -412,6 +431,7 @@ impl<'a> Walk<'a> {
             }
         }
         if !exact {
+            self.may_have_undefined = true;
             self.splice.replace(around.place(scope), |out| {
                 let mut content = Vec::new();
                 write::bytes_field(&mut content, instrumentation_scope::NAME, name.as_bytes());

@@ -1,8 +1,8 @@
 //! OTLP's JSON form, turned into protobuf, so that there is one sanitizer for both.
 //!
 //! What may stand where is read from the protocol's own descriptors. The rules are those of proto3's JSON mapping, with OTLP's exceptions: ids are
-//! hexadecimal, enumerations are numbers, names are in lower camel case alone, and unknown names are skipped. What has a known name and another form
-//! is an error, and so is a name that occurs twice, or a second member of a oneof: which of the two would count is anyone's guess.
+//! hexadecimal, enumerations are numbers, names are in lower camel case alone, and unknown names are skipped, and counted. What has a known name and
+//! another form is an error, and so is a name that occurs twice, or a second member of a oneof: which of the two would count is anyone's guess.
 //!
 //! Nothing is built in between: text goes in and bytes come out, fewer than there were. The parser allows 128 levels.
 
@@ -11,6 +11,7 @@ mod schema;
 mod tests;
 mod value;
 
+use std::cell::Cell;
 use std::fmt;
 
 use contract::Signal;
@@ -21,24 +22,33 @@ use crate::Refused;
 use schema::{Field, Fields, Kind, Schema};
 use value::Scalar;
 
-/// An export request of a signal in protobuf, from its JSON form.
+/// An export request of a signal in protobuf, from its JSON form; and how many names in it OTLP does not define.
 ///
 /// # Errors
 /// [`Refused::Json`] if any part of it has another form than OTLP's.
-pub(crate) fn to_protobuf(signal: Signal, message: &[u8]) -> Result<Vec<u8>, Refused> {
+pub(crate) fn to_protobuf(signal: Signal, message: &[u8]) -> Result<(Vec<u8>, usize), Refused> {
     let schema = Schema::of_otlp();
     // A byte order mark, which some editors write before UTF-8, is not of the text; RFC 8259, section 8.1, lets a parser pass over it.
     let message = message.strip_prefix("\u{feff}".as_bytes()).unwrap_or(message);
-    let mut out = Vec::new();
+    let (mut out, undefined) = (Vec::new(), Cell::new(0));
     let mut text = serde_json::Deserializer::from_slice(message);
     let fields = schema.request(signal).ok_or(Refused::Json)?;
-    OneMessage { schema, fields, out: &mut out }.deserialize(&mut text).and_then(|()| text.end()).map_err(|_| Refused::Json)?;
-    Ok(out)
+    let reading = Reading { schema, undefined: &undefined };
+    OneMessage { reading, fields, out: &mut out }.deserialize(&mut text).and_then(|()| text.end()).map_err(|_| Refused::Json)?;
+    Ok((out, undefined.get()))
+}
+
+/// What every part of a message is read with.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    schema: &'static Schema,
+    /// Names so far that OTLP does not define.
+    undefined: &'a Cell<usize>,
 }
 
 /// Reads an object, and writes the fields of a message.
 struct OneMessage<'a> {
-    schema: &'static Schema,
+    reading: Reading<'a>,
     fields: &'static Fields,
     out: &'a mut Vec<u8>,
 }
@@ -63,13 +73,14 @@ impl<'de> Visitor<'de> for OneMessage<'_> {
         while let Some(name) = map.next_key::<String>()? {
             let Some(field) = self.fields.get(&name) else {
                 map.next_value::<IgnoredAny>()?;
+                self.reading.undefined.update(|names| names + 1);
                 continue;
             };
             if seen.contains(&field.number) {
                 return Err(A::Error::custom("the name occurs twice"));
             }
             seen.push(field.number);
-            let is_there = map.next_value_seed(OneField { schema: self.schema, field, out: self.out })?;
+            let is_there = map.next_value_seed(OneField { reading: self.reading, field, out: self.out })?;
             if let Some(oneof) = field.oneof.filter(|_| is_there) {
                 if chosen.contains(&oneof) {
                     return Err(A::Error::custom("a second member of a oneof"));
@@ -83,7 +94,7 @@ impl<'de> Visitor<'de> for OneMessage<'_> {
 
 /// Reads what stands under a name; says whether that is more than null, which stands for nothing under every name.
 struct OneField<'a> {
-    schema: &'static Schema,
+    reading: Reading<'a>,
     field: &'static Field,
     out: &'a mut Vec<u8>,
 }
@@ -112,11 +123,11 @@ impl<'de> Visitor<'de> for OneField<'_> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        let Self { schema, field, out } = self;
+        let Self { reading, field, out } = self;
         if field.is_list {
-            deserializer.deserialize_seq(List { schema, field, out })?;
+            deserializer.deserialize_seq(List { reading, field, out })?;
         } else {
-            Element { schema, field, out, packed: false }.deserialize(deserializer)?;
+            Element { reading, field, out, packed: false }.deserialize(deserializer)?;
         }
         Ok(true)
     }
@@ -124,7 +135,7 @@ impl<'de> Visitor<'de> for OneField<'_> {
 
 /// Reads a list.
 struct List<'a> {
-    schema: &'static Schema,
+    reading: Reading<'a>,
     field: &'static Field,
     out: &'a mut Vec<u8>,
 }
@@ -137,13 +148,13 @@ impl<'de> Visitor<'de> for List<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let Self { schema, field, out } = self;
+        let Self { reading, field, out } = self;
         if field.kind.has_length() {
-            while list.next_element_seed(Element { schema, field, out, packed: false })?.is_some() {}
+            while list.next_element_seed(Element { reading, field, out, packed: false })?.is_some() {}
             return Ok(());
         }
         let mut numbers = Vec::new();
-        while list.next_element_seed(Element { schema, field, out: &mut numbers, packed: true })?.is_some() {}
+        while list.next_element_seed(Element { reading, field, out: &mut numbers, packed: true })?.is_some() {}
         if !numbers.is_empty() {
             put_bytes(out, field.number, &numbers);
         }
@@ -153,7 +164,7 @@ impl<'de> Visitor<'de> for List<'_> {
 
 /// Reads one value, which is not null.
 struct Element<'a> {
-    schema: &'static Schema,
+    reading: Reading<'a>,
     field: &'static Field,
     out: &'a mut Vec<u8>,
     /// Numbers of a list stand without their keys.
@@ -164,11 +175,11 @@ impl<'de> DeserializeSeed<'de> for Element<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let Self { schema, field, out, packed } = self;
+        let Self { reading, field, out, packed } = self;
         if let Kind::Message(name) = &field.kind {
             let mut content = Vec::new();
-            let fields = schema.fields(name).ok_or_else(|| D::Error::custom("no such message"))?;
-            OneMessage { schema, fields, out: &mut content }.deserialize(deserializer)?;
+            let fields = reading.schema.fields(name).ok_or_else(|| D::Error::custom("no such message"))?;
+            OneMessage { reading, fields, out: &mut content }.deserialize(deserializer)?;
             put_bytes(out, field.number, &content);
             return Ok(());
         }

@@ -104,6 +104,11 @@ impl Report {
         }
     }
 
+    /// Counts fields that OTLP does not define.
+    pub(crate) fn strip_undefined(&mut self, fields: usize) {
+        self.strip_many(Place::UndefinedField, StripReason::NotAllowed, fields);
+    }
+
     /// Counts a value under a key that the policy knows.
     pub(crate) fn strip_value(&mut self, place: Place, reason: StripReason, key: &Arc<str>) {
         self.strip(place, reason);

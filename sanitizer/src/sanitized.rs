@@ -171,10 +171,13 @@ pub fn protobuf<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> 
 /// [`Refused::Json`] if any part of it cannot be parsed, [`Refused::TooManyParts`], [`Refused::Unusual`]; nothing of such a message goes
 /// on.
 pub fn json<R: Export>(policy: &Policy, now: SystemTime, message: &[u8]) -> Result<Sanitized<R>, Refused> {
-    protobuf_bytes(policy, now, &crate::json::to_protobuf(R::SIGNAL, message)?.into()).map_err(|refused| match refused {
+    let (message, undefined) = crate::json::to_protobuf(R::SIGNAL, message)?;
+    let mut sanitized = protobuf_bytes(policy, now, &message.into()).map_err(|refused| match refused {
         Refused::Protobuf => Refused::Json,
         other => other,
-    })
+    })?;
+    sanitized.report.strip_undefined(undefined);
+    Ok(sanitized)
 }
 
 /// By the fast path, or else by the reference.
@@ -185,7 +188,7 @@ fn sanitize<R: Export>(policy: &Policy, now: SystemTime, message: &Bytes) -> Res
         Fast::Rewritten(output, report) => (output, report),
         Fast::Slow if !weight::may_be_decoded(R::SIGNAL, message) => return Err(Refused::Unusual),
         Fast::Slow => {
-            let (request, report) = R::decode(message.clone()).map_err(|_| Refused::Protobuf)?.scrub(policy, times);
+            let (request, report) = reference::decoded::<R>(policy, times, message)?;
             return Ok(Sanitized { encoded: request.encode_to_vec().into(), request: Arc::new(request.into()), report });
         }
     };

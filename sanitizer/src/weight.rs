@@ -65,14 +65,18 @@ pub fn decoded_json_bytes(signal: Signal, message: &[u8]) -> usize {
 }
 
 fn protobuf(signal: Signal, message: &[u8]) -> Weight {
-    let request = match signal {
+    let mut weight = Weight::default();
+    count(message, request(signal), 0, &mut weight);
+    weight
+}
+
+/// The type of a signal's export request.
+pub(crate) fn request(signal: Signal) -> &'static Message {
+    match signal {
         Signal::Traces => &otlp::export_trace_service_request::MESSAGE,
         Signal::Logs => &otlp::export_logs_service_request::MESSAGE,
         Signal::Metrics => &otlp::export_metrics_service_request::MESSAGE,
-    };
-    let mut weight = Weight::default();
-    count(message, request, 0, &mut weight);
-    weight
+    }
 }
 
 /// Counts what the decoder builds of a message of this type: up to the first error, where it ends. What it skips takes no memory.
@@ -89,7 +93,7 @@ fn count(mut content: &[u8], message: &Message, depth: usize, weight: &mut Weigh
         let length = decode_varint(&mut content).ok().and_then(|length| usize::try_from(length).ok());
         let Some((inner, rest)) = length.and_then(|length| content.split_at_checked(length)) else { return };
         content = rest;
-        let Some((_, kind)) = message.fields.iter().find(|(of, _)| *of == number) else { continue };
+        let Some(kind) = message.kind(number) else { continue };
         if let Kind::VarintList = kind {
             weight.list_bytes += inner.len() * NUMBER_BYTES;
             weight.bytes += inner.len() * NUMBER_BYTES;

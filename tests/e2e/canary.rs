@@ -14,7 +14,7 @@ mod walk;
 
 use std::collections::BTreeSet;
 
-use contract::{RecordKind, Signal, attr};
+use contract::{Place, RecordKind, Signal, StripReason, attr};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -197,6 +197,30 @@ fn no_single_forbidden_value_gets_through() {
                 assert_eq!(normal(*signal, &output), normal(*signal, &expected), "{place} changes what arrives");
             }
         }
+    }
+}
+
+/// Guarantees: a field that OTLP does not define is counted, wherever it stands, and nothing else is counted as one; in JSON a name in any object.
+#[test]
+fn what_otlp_does_not_define_is_counted() {
+    const NAME: &str = "zq7 name";
+    let undefined =
+        |report: &Report| *report.stripped_fields.get(&(Place::UndefinedField, StripReason::NotAllowed)).unwrap_or(&0);
+    let planted = |json: &[u8]| json.windows(NAME.len()).filter(|window| *window == NAME.as_bytes()).count() as u64;
+    let schema = Schema::of_otlp();
+    for signal in Signal::ALL {
+        let mut counted = 0;
+        for canary in canaries(&schema, *signal) {
+            let place = walk::text(&canary.path);
+            let expected = u64::from(canary.path.last().unwrap().number == walk::UNKNOWN_FIELD);
+            assert_eq!(undefined(&sanitize_protobuf(*signal, &canary.protobuf).1), expected, "{place}");
+            assert_eq!(undefined(&sanitize_json(*signal, &json(*signal, &canary.protobuf, None)).1), 0, "{place}");
+            let in_each_object = json(*signal, &canary.protobuf, Some(NAME));
+            // Each has it as a name, and as what stands under it.
+            assert_eq!(2 * undefined(&sanitize_json(*signal, &in_each_object).1), planted(&in_each_object), "{place}");
+            counted += expected;
+        }
+        assert!(counted > 10, "{signal}: a field was planted in {counted} messages");
     }
 }
 

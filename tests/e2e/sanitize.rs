@@ -93,6 +93,30 @@ fn a_dirty_message_is_stripped_and_reported() {
     scanner.assert_clean();
 }
 
+/// Guarantees: a field that OTLP does not define, in a message that is clean otherwise, is stripped, counted and reported, in either form; with
+/// --fail-on-strip that is status 1.
+#[test]
+fn what_otlp_does_not_define_is_reported() {
+    let clean = clean();
+    let mut json = serde_json::to_value(&clean).unwrap();
+    json["resourceSpans"][0]["hunter2"] = "hunter2".into();
+    // Field 1999, a text: the tag is 1999 * 8 + 2.
+    let protobuf = [&clean.encode_to_vec(), &b"\xfa\x7c\x07hunter2"[..]].concat();
+    for (input, format) in [(&protobuf, "protobuf"), (&serde_json::to_vec(&json).unwrap(), "json")] {
+        let arguments = ["--signal", "traces", "--format", format, "--output-format", "protobuf"];
+        let done = sanitize(&[&arguments[..], &["--fail-on-strip"]].concat(), input);
+        assert_eq!(done.status.code(), Some(1));
+        let report = text(&done.stderr);
+        assert_eq!(
+            report.lines().skip(1).collect::<Vec<_>>(),
+            ["stripped 1 place=undefined_field reason=not_allowed"],
+            "{report}"
+        );
+        assert_eq!(ExportTraceServiceRequest::decode(&*done.stdout).unwrap(), clean);
+        assert_eq!(sanitize(&arguments, input).status.code(), Some(0));
+    }
+}
+
 /// Guarantees: what is no message of the signal in the form is refused with status 2 and constant text, and nothing is on standard output; so is
 /// more than 64 MiB, without reading on.
 #[test]

@@ -33,14 +33,29 @@ pub struct Message {
     pub fields: &'static [(u32, Kind)],
 }
 
+impl Message {
+    /// What the field of this number holds; none if the type has no such field.
+    #[inline]
+    #[must_use]
+    pub fn kind(&self, number: u32) -> Option<&Kind> {
+        // Most types number their fields without a gap.
+        let at = usize::try_from(number).ok()?.checked_sub(1)?;
+        match self.fields.get(at) {
+            Some((of, kind)) if *of == number => Some(kind),
+            _ => self.fields.iter().find(|(of, _)| *of == number).map(|(_, kind)| kind),
+        }
+    }
+}
+
 /// Whether a decoder would accept `content` as a message of this type, `depth` messages deep. Unknown fields are skipped, their content
-/// is not looked at; so a message that passes can still hold anything in them.
+/// is not looked at; so a message that passes can still hold anything in them. Says whether there are any.
 ///
 /// Takes time in proportion to the length of `content`, and stack for [`MAX_DEPTH`] calls.
-pub fn validate(content: &[u8], message: &Message, depth: usize) -> Result<(), Error> {
+pub fn validate(content: &[u8], message: &Message, depth: usize) -> Result<bool, Error> {
+    let mut any_unknown = false;
     for field in Fields::new(content) {
         let field = field?;
-        match message.fields.iter().find(|(number, _)| *number == field.number).map(|(_, kind)| kind) {
+        match message.kind(field.number) {
             Some(Kind::Varint) => field.varint().map(drop)?,
             Some(Kind::Fixed64) => field.fixed64().map(drop)?,
             Some(Kind::Fixed32) => field.fixed32().map(drop)?,
@@ -53,12 +68,12 @@ pub fn validate(content: &[u8], message: &Message, depth: usize) -> Result<(), E
                 if depth >= MAX_DEPTH {
                     return Err(Error::Depth);
                 }
-                validate(content, inner, depth + 1)?;
+                any_unknown |= validate(content, inner, depth + 1)?;
             }
             // Prost counts skipping a field as one more level.
             None if depth >= MAX_DEPTH => return Err(Error::Depth),
-            None => {}
+            None => any_unknown = true,
         }
     }
-    Ok(())
+    Ok(any_unknown)
 }

@@ -59,6 +59,11 @@ impl<'a> Splice<'a> {
         self.edits.is_empty()
     }
 
+    /// The ranges that change so far, in their order; empty where something is put in.
+    pub fn changes(&self) -> impl Iterator<Item = Range<usize>> {
+        self.edits.iter().map(|edit| edit.cut.clone())
+    }
+
     /// Removes a range.
     pub fn cut(&mut self, range: Range<usize>) {
         self.removed += range.len();

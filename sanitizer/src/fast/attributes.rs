@@ -373,6 +373,7 @@ impl<'a> Walk<'a> {
     /// An attribute that cannot stay as it is, or is derived.
     fn edit_attribute(&mut self, attribute: &Attribute<'a>, rules: &Rules<'a, '_>) -> Result<(), Stop> {
         let range = attribute.start..attribute.end;
+        self.may_have_undefined |= !attribute.exact;
         if attribute.has_index {
             // Indices into a dictionary have a meaning in profiles only.
             self.tally.strip(Place::Number, StripReason::NotAllowed);

@@ -109,7 +109,7 @@ impl<'a> Walk<'a> {
                     (!is_severity_text(field.text()?)).then_some((Place::SeverityText, StripReason::NotAMember))
                 }
                 log_record::BODY => {
-                    wire::validate(field.bytes()?, &any_value::MESSAGE, FIELD_DEPTH)?;
+                    self.may_have_undefined |= wire::validate(field.bytes()?, &any_value::MESSAGE, FIELD_DEPTH)?;
                     Some((Place::LogBody, StripReason::NotAllowed))
                 }
                 log_record::DROPPED_ATTRIBUTES_COUNT => (count(&field)? != 0).then_some((Place::Number, StripReason::NotAllowed)),
@@ -124,6 +124,7 @@ impl<'a> Walk<'a> {
                     (!id.is_empty() && !is_id(id, length_bytes)).then_some((Place::TraceContext, StripReason::NotAllowed))
                 }
                 _ => {
+                    self.may_have_undefined = true;
                     match gone.last_mut() {
                         // So that a record of nothing but these needs no memory.
                         Some(Gone { range: last, why: None, .. }) if last.end == range.start => last.end = range.end,

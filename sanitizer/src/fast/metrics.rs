@@ -164,7 +164,7 @@ impl<'a> Walk<'a> {
                 },
             };
             if !keep {
-                self.splice.cut(part.place(&field));
+                self.cut(part.place(&field));
             }
         }
         self.leave(frame, any);
@@ -206,7 +206,7 @@ impl<'a> Walk<'a> {
                 _ => false,
             };
             if !keep {
-                self.splice.cut(part.place(&field));
+                self.cut(part.place(&field));
             }
         }
         self.leave(frame, any);

@@ -29,7 +29,7 @@ pub(super) struct Other<'a> {
 
 #[derive(Debug)]
 enum What<'a> {
-    /// Goes without a word.
+    /// Goes, and is counted with the whole message.
     Unknown,
     /// Goes, and is counted: so many fields at a place, for a reason.
     Stripped(Place, StripReason, u64),
@@ -40,6 +40,7 @@ enum What<'a> {
     Status {
         code: u64,
         had_text: bool,
+        had_unknown: bool,
     },
     Flags(u32),
     /// The kind that the span has to have.
@@ -243,7 +244,7 @@ impl<'a> Walk<'a> {
                     What::Stripped(Place::Number, StripReason::NotAllowed, 1)
                 }
                 span::EVENTS => {
-                    wire::validate(field.bytes()?, &event::MESSAGE, FIELD_DEPTH)?;
+                    self.may_have_undefined |= wire::validate(field.bytes()?, &event::MESSAGE, FIELD_DEPTH)?;
                     Other::push_cut(others, place(), 1);
                     continue;
                 }
@@ -328,13 +329,16 @@ impl<'a> Walk<'a> {
         let range = other.range.clone();
         match &other.what {
             What::Name(reason) => self.fall_back_name(range, record.record.fallback_name, *reason),
-            What::Unknown => self.splice.cut(range),
+            What::Unknown => self.cut(range),
             What::Stripped(place, reason, fields) => {
                 self.tally.strip_many(*place, *reason, *fields);
                 self.splice.cut(range);
             }
             What::Link(link) => self.link(range, link, kept_links),
-            What::Status { code, had_text } => self.status(range, *code, *had_text)?,
+            What::Status { code, had_text, had_unknown } => {
+                self.may_have_undefined |= had_unknown;
+                self.status(range, *code, *had_text)?;
+            }
             What::Kind(kind) => self.span_kind(range, *kind),
             What::Flags(flags) => {
                 self.tally.strip(Place::Number, StripReason::OutOfRange);
@@ -355,6 +359,7 @@ impl<'a> Walk<'a> {
     }
 
     fn link(&mut self, range: Range<usize>, link: &Link<'a>, kept: &mut usize) {
+        self.may_have_undefined |= link.had_unknown;
         self.tally.strip_many(Place::SpanLink, StripReason::NotAllowed, link.attributes);
         if link.had_state {
             self.tally.strip(Place::TraceState, StripReason::NotAllowed);
@@ -413,7 +418,7 @@ impl<'a> Link<'a> {
                 link::SPAN_ID => parsed.span_id = field.bytes()?,
                 link::TRACE_STATE => parsed.had_state = !field.text()?.is_empty(),
                 link::ATTRIBUTES => {
-                    wire::validate(field.bytes()?, &key_value::MESSAGE, FIELD_DEPTH + 1)?;
+                    parsed.had_unknown |= wire::validate(field.bytes()?, &key_value::MESSAGE, FIELD_DEPTH + 1)?;
                     parsed.attributes += 1;
                 }
                 link::DROPPED_ATTRIBUTES_COUNT => parsed.had_count = count(&field)? != 0,
@@ -444,7 +449,7 @@ fn status<'a>(field: &Field<'a>) -> Result<Option<What<'a>>, Stop> {
         }
     }
     let exact = !had_text && !had_unknown && is_one_of(&STATUS_CODES, code)?;
-    Ok((!exact).then_some(What::Status { code, had_text }))
+    Ok((!exact).then_some(What::Status { code, had_text, had_unknown }))
 }
 
 /// A count of what an SDK dropped.

@@ -83,7 +83,7 @@ fn compare_as<R: Export + PartialEq + std::fmt::Debug>(
     also: impl Fn(&R) -> Result<(), TestCaseError>,
 ) -> Result<Said, TestCaseError> {
     let times = Times::until(now());
-    let expected = R::decode(message).ok().map(|request| request.scrub(policy, times));
+    let expected = reference::decoded::<R>(policy, times, message).ok();
     let (said, output, report) = match R::scrub_bytes(policy, times, message) {
         Err(_) => {
             prop_assert!(expected.is_none(), "refused what the reference accepts");

@@ -7,11 +7,12 @@ pub(crate) mod metrics;
 #[cfg(test)]
 mod tests;
 mod traces;
+mod undefined;
 
 use contract::{Place, StripReason};
 
 use crate::times::Times;
-use crate::{Policy, Report};
+use crate::{Policy, Report, weight};
 
 pub(crate) use logs::{LOG_FLAGS, SEVERITIES, is_severity_text, logs};
 pub(crate) use metrics::metrics;
@@ -27,9 +28,16 @@ pub fn protobuf<R: crate::Export>(
     now: std::time::SystemTime,
     message: &[u8],
 ) -> Result<(Vec<u8>, Report), crate::Refused> {
-    let request = R::decode(message).map_err(|_| crate::Refused::Protobuf)?;
-    let (request, report) = request.scrub(policy, Times::until(now));
+    let (request, report) = decoded::<R>(policy, Times::until(now), message)?;
     Ok((request.encode_to_vec(), report))
+}
+
+/// The same, decoded.
+pub(crate) fn decoded<R: crate::Export>(policy: &Policy, times: Times, message: &[u8]) -> Result<(R, Report), crate::Refused> {
+    let request = R::decode(message).map_err(|_| crate::Refused::Protobuf)?;
+    let (request, mut report) = request.scrub(policy, times);
+    report.strip_undefined(undefined::fields(message, weight::request(R::SIGNAL)));
+    Ok((request, report))
 }
 
 /// One message at work: by which policy, at what time, and the account that is kept of it.

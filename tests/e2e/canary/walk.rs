@@ -8,7 +8,7 @@ use super::rules::{self, Fate, Value};
 use super::schema::{Field, Kind, Schema, root};
 
 /// Number of a field that OTLP does not have.
-const UNKNOWN_FIELD: u32 = 1_999;
+pub const UNKNOWN_FIELD: u32 = 1_999;
 /// How many attribute values may be inside each other.
 const MAX_NESTING: usize = 2;
 const ANY_VALUE: &str = "common.v1.AnyValue";

@@ -47,11 +47,11 @@ impl<'a> AnyValue<'a> {
                 any_value::INT_VALUE => (Kind::Int, field.varint()?, &[][..]),
                 any_value::DOUBLE_VALUE => (Kind::Double, field.fixed64()?, &[][..]),
                 any_value::ARRAY_VALUE => {
-                    wire::validate(field.bytes()?, &array_value::MESSAGE, depth + 1)?;
+                    exact &= !wire::validate(field.bytes()?, &array_value::MESSAGE, depth + 1)?;
                     (Kind::List, 0, field.bytes()?)
                 }
                 any_value::KVLIST_VALUE => {
-                    wire::validate(field.bytes()?, &key_value_list::MESSAGE, depth + 1)?;
+                    exact &= !wire::validate(field.bytes()?, &key_value_list::MESSAGE, depth + 1)?;
                     (Kind::Other, 0, &[][..])
                 }
                 any_value::BYTES_VALUE => {

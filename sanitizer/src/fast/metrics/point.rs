@@ -432,6 +432,7 @@ impl<'a> Walk<'a> {
 
     fn edit_point(&mut self, part: Part<'a>, edit: Edit) -> Result<(), Stop> {
         let Edit { range, change } = edit;
+        self.may_have_undefined = true;
         let flags = match change {
             Change::Cut => {
                 self.splice.cut(range);
