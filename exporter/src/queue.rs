@@ -13,7 +13,6 @@ use crossbeam_queue::SegQueue;
 use opentelemetry_sdk::trace::SpanData;
 
 use crate::clock::Clock;
-use crate::lifecycle::Lifecycle;
 use crate::open::Open;
 use crate::totals::{Counters, Fate, Totals};
 
@@ -34,8 +33,6 @@ pub(crate) enum Job {
     Marker { open: Arc<Open>, sequence: u32, at: SystemTime },
     /// The request ended; so many spans.
     Row { open: Arc<Open>, spans: usize },
-    /// A recorded row is known better.
-    Correction { before: Arc<Open>, after: Box<Lifecycle>, sequence: u32, at: SystemTime },
     /// Spans that were composed already.
     Spans(Vec<SpanData>),
     /// A span of the application's, made by the tracing layer.
@@ -47,7 +44,7 @@ impl Job {
     /// How many spans it becomes.
     fn spans(&self) -> usize {
         match self {
-            Self::Marker { .. } | Self::Correction { .. } => 1,
+            Self::Marker { .. } => 1,
             #[cfg(feature = "tracing-layer")]
             Self::Internal(_) => 1,
             Self::Row { spans, .. } => *spans,

@@ -14,6 +14,7 @@ use crate::exporter::Inner;
 use crate::lifecycle::{Attempt, INTERRUPTED, Lifecycle, Settlement};
 use crate::open::Open;
 use crate::queue::Job;
+use crate::spans;
 
 /// A request, and what makes a silence of it impossible: dropped while it is open, it is recorded as failed with the code [`INTERRUPTED`].
 #[derive(Debug)]
@@ -244,8 +245,9 @@ impl Finished {
             open.record(&exporter.queue);
             self.corrections = self.corrections.saturating_add(1);
             self.corrected = Some(after.settlement);
-            let (before, sequence) = (Arc::clone(open), self.corrections);
-            exporter.queue.push(Job::Correction { before, after: Box::new(after), sequence, at });
+            // Composed here, though it takes longer than to hand both over: it is late and rare, and its difference is small, where a lifecycle is
+            // as large as its attempts are many.
+            exporter.queue.push(Job::Spans(vec![spans::correction(&open.lifecycle(), &after, self.corrections, at)]));
         }
     }
 

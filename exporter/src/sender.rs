@@ -15,7 +15,6 @@ use crate::config::{Config, Protocol};
 use crate::enforce;
 use crate::otlp::{Answer, Client, Refusal};
 use crate::queue::{Job, Queue, Settled};
-use crate::spans;
 
 /// The name of the exporter's thread.
 const THREAD_NAME: &str = "codex-pooler-export";
@@ -248,9 +247,6 @@ fn compose(job: Job) -> Vec<Result<SpanData, DropReason>> {
     match job {
         Job::Marker { open, sequence, at } => vec![sound(open.marker(sequence, at))],
         Job::Row { open, .. } => open.row().into_iter().map(sound).collect(),
-        Job::Correction { before, after, sequence, at } => {
-            vec![sound(spans::correction(&before.lifecycle(), &after, sequence, at))]
-        }
         Job::Spans(spans) => spans.into_iter().map(sound).collect(),
         #[cfg(feature = "tracing-layer")]
         Job::Internal(span) => vec![enforce::internal(*span)],

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::lifecycle::End;
+use crate::lifecycle::{End, Lifecycle};
 use crate::{spans, testing};
 
 fn queue() -> Queue {
