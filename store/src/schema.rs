@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 /// In order; the file's `user_version` is how many of them it has had.
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/001_traces.sql"), include_str!("../migrations/002_policy_version.sql")];
@@ -27,6 +27,14 @@ pub enum OpenError {
     #[error("cannot open the store {path}: check that its folder exists and can be written, and that the disk is not full")]
     Sqlite {
         /// The store's file.
+        path: PathBuf,
+        /// What `SQLite` said.
+        source: rusqlite::Error,
+    },
+    /// The file is no database, or a damaged one.
+    #[error("{path} is damaged, or no store at all: move it away to start with an empty store, or put a copy of it in its place")]
+    Damaged {
+        /// The file.
         path: PathBuf,
         /// What `SQLite` said.
         source: rusqlite::Error,
@@ -78,7 +86,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
 pub(crate) fn open(path: &Path) -> Result<Connection, OpenError> {
     // Where this fails, opening it with SQLite says why.
     drop(private(path));
-    let mut connection = prepare(path).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+    let mut connection = prepare(path).map_err(|source| failed(path, source))?;
     migrate(&mut connection, MIGRATIONS, path)?;
     Ok(connection)
 }
@@ -113,8 +121,16 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+fn failed(path: &Path, source: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path, source },
+        _ => OpenError::Sqlite { path, source },
+    }
+}
+
 fn migrate(connection: &mut Connection, migrations: &[&str], path: &Path) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |source| failed(path, source);
     let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sqlite)?;
     let found: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
     let tables: u64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sqlite)?;
@@ -174,17 +190,26 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
-    /// Guarantees: a file that is no database, and a folder that is not there, are errors that name the path.
+    /// Guarantees: a file that is no database, one that was cut, and a folder that is not there, are errors that name the path; a file stays as it is.
     #[test]
     fn what_cannot_be_opened_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
         std::fs::write(&path, "not a database, but long enough to be taken for the header of one ........................")
             .unwrap();
-        for path in [path, folder.path().join("missing").join("store.db")] {
+        let cut = folder.path().join("cut.db");
+        drop(open(&cut).unwrap());
+        let whole = std::fs::read(&cut).unwrap();
+        std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+        for path in [path, cut] {
+            let before = std::fs::read(&path).unwrap();
             let error = open(&path).unwrap_err();
-            assert!(matches!(error, OpenError::Sqlite { .. }) && error.to_string().contains(path.to_str().unwrap()), "{error}");
+            assert!(matches!(error, OpenError::Damaged { .. }) && error.to_string().contains(path.to_str().unwrap()), "{error}");
+            assert_eq!(std::fs::read(&path).unwrap(), before);
         }
+        let path = folder.path().join("missing").join("store.db");
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, OpenError::Sqlite { .. }) && error.to_string().contains(path.to_str().unwrap()), "{error}");
     }
 
     /// Guarantees: an older file gets the migrations it lacks, once; one that fails leaves neither its changes nor its number.

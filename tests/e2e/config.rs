@@ -106,6 +106,19 @@ fn what_is_wrong_is_said_with_file_and_line() {
     );
 }
 
+/// Guarantees: an option that is wrong is named once, as whoever set it knows it: the flag, the variable, or the line of the file.
+#[test]
+fn what_is_wrong_is_named_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "c.yaml", "forward_endpoint: ftp://h\n");
+    let says = |ended: std::process::Output, place: &str| {
+        assert_eq!(text(&ended.stderr), format!("{place}: it must start with http:// or https:// and name a host\n"));
+    };
+    says(check(&["--forward-endpoint", "ftp://h"], &[]), "--forward-endpoint");
+    says(check(&[], &[("POOLER_OTEL_FORWARD_ENDPOINT", "ftp://h")]), "POOLER_OTEL_FORWARD_ENDPOINT");
+    says(check(&["--config", &file], &[]), &format!("{file}:1: forward_endpoint"));
+}
+
 /// Guarantees: of a URL, whose path can be a secret, `check` says where it leads and no more.
 #[test]
 fn a_url_shows_where_it_leads() {

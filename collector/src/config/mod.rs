@@ -194,10 +194,11 @@ fn setting(option: &Arg, all: &ArgMatches, given: &ArgMatches, path: Option<&Pat
     Setting { key: key.to_owned(), values, origin }
 }
 
-/// Where an option comes from, for an error about it.
+/// Where an option comes from, for an error about it; and which it is, where that does not say so.
 pub fn place(settings: &[Setting], key: &str) -> String {
     match settings.iter().find(|setting| setting.key == key) {
         Some(Setting { origin: Origin::Default, .. }) | None => format!("--{}", key.replace('_', "-")),
+        Some(Setting { origin: origin @ Origin::File(..), .. }) => format!("{origin}: {key}"),
         Some(setting) => setting.origin.to_string(),
     }
 }

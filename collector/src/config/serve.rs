@@ -36,13 +36,13 @@ pub fn config(args: &ServeArgs, settings: &[Setting]) -> Result<Config, Invalid>
         if address.port() != 0
             && let Some(other) = ports.insert(address, key)
         {
-            return Err(Invalid::new(place(settings, key), format!("{key}: {other} has the same address; choose another port")));
+            return Err(Invalid::new(place(settings, key), format!("{other} has the same address; choose another port")));
         }
     }
     if let Some(forward) = &forward
         && let Some(key) = ports.iter().find_map(|(own, key)| leads_to(&forward.endpoint, *own).then_some(key))
     {
-        let text = format!("forward_endpoint: it leads to {key} of this very process; name another destination");
+        let text = format!("it leads to {key} of this very process; name another destination");
         return Err(Invalid::new(place(settings, "forward_endpoint"), text));
     }
     Ok(Config {
@@ -91,7 +91,7 @@ pub fn default_data_dir() -> Option<PathBuf> {
 /// # Errors
 /// A URL that is none, headers without a reference, certificates that cannot be read, or any of these without an endpoint.
 pub fn forward(args: &ForwardArgs, settings: &[Setting]) -> Result<Option<ForwardConfig>, Invalid> {
-    let invalid = |key: &str, text: &str| Invalid::new(place(settings, key), format!("{key}: {text}"));
+    let invalid = |key: &str, text: &str| Invalid::new(place(settings, key), text);
     let Some(endpoint) = &args.forward_endpoint else {
         // A file may list every option; only those that ask for something are in vain.
         let in_vain =

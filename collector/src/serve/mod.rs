@@ -74,7 +74,7 @@ impl StoreConfig {
         create_private_folder(&self.data_dir)?;
         let config =
             store::Config { path: self.data_dir.join("requests.sqlite"), retention: self.retention, max_bytes: self.max_bytes };
-        store::Store::open(&config).with_context(|| format!("cannot open the store in {}", self.data_dir.display()))
+        Ok(store::Store::open(&config)?)
     }
 }
 
