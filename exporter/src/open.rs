@@ -63,7 +63,7 @@ impl Open {
             // Most requests have one, and the room for four that a list would take at once is the largest thing that a request allocates.
             attempts.reserve_exact(1);
         }
-        attempts.push(Attempt { number, started_at: at, ..attempt });
+        attempts.push(Attempt { number, started_at: at, end: None, ..attempt });
         number
     }
 

@@ -138,7 +138,7 @@ impl Request {
         self.0.as_ref().map(|guard| &guard.exporter)
     }
 
-    /// An attempt that starts now. It gets the next number.
+    /// An attempt that starts now. It gets the next number, and has no end, whatever the one given says.
     pub fn attempt(&self, attempt: Attempt) -> AttemptHandle {
         self.start(attempt, SystemTime::now(), Duration::ZERO)
     }

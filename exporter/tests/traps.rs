@@ -169,6 +169,17 @@ fn attempts_nest() {
     assert!(ids.len() == 3 && ids.iter().all(|id| !id.is_nil()));
 }
 
+/// Guarantees: an attempt that starts has not ended, whatever is said of its end before it has: dropped, it is interrupted.
+#[test]
+fn an_attempt_that_starts_has_not_ended() {
+    let (_, attempts) = dispatched(|request| {
+        drop(request.attempt(Attempt { end: Some(AttemptEnd::of(Terminal::Completed)), ..attempt("seat 1") }));
+        request.settle(Settlement::Unknown);
+        request.finish(End::failed("stale_reservation_recovered"));
+    });
+    assert_eq!(text(&attempts[0], attr::ATTEMPT_STATUS), Some("failed"));
+}
+
 /// Guarantees: an attempt that failed on the network has no status, and none is made up.
 #[test]
 fn a_network_failure_has_no_status() {
