@@ -104,6 +104,9 @@ class Run:
         # And a second one after it, once every rule has seen the growth: a Pool's failure ratio is recorded only from then on.
         self.prometheus.evaluated_after(time.time())
         end_ms = self.prometheus.scraped_after(time.time())
+        # What the rules have found by then, kept: a minute after its marker an open request has lost its heartbeat, and that is an alert.
+        self.prometheus.evaluated_after(end_ms / 1000)
+        self.groups = self.prometheus.get("rules")["groups"]
         self.begin_ms, self.end_ms = begin_ms, end_ms
         self.seen, self.grown, self.sent = first + second, second, sent | {"branches": branches}
 
@@ -234,7 +237,7 @@ class Run:
     # --- rules ---------------------------------------------------------------------------------------------------------------
 
     def rules(self):
-        rules = [rule for group in self.prometheus.get("rules")["groups"] for rule in group["rules"]]
+        rules = [rule for group in self.groups for rule in group["rules"]]
         for rule in rules:
             if rule["health"] != "ok" or rule.get("lastError"):
                 self.fail(f"rule {rule['name']}: {rule.get('lastError')}")
