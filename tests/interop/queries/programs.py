@@ -89,10 +89,18 @@ class Serve(Program):
         return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*?\}})? (\S+)", text, re.MULTILINE))
 
 
+#: Sockets that keep an address for the program that is to listen there.
+kept = []
+
+
 def free_address():
-    """An address of the loopback interface on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"127.0.0.1:{free.getsockname()[1]}"
+    """An address of the loopback interface on which nobody listens, and which the system gives to nobody else while this process lives. A
+    program that names it can listen on it, because Go's listeners share an address with a socket that only has it, as this one does."""
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.bind(("127.0.0.1", 0))
+    kept.append(keeper)
+    return f"127.0.0.1:{keeper.getsockname()[1]}"
 
 
 class Prometheus(Program):
