@@ -4,6 +4,7 @@
 const fs = require("node:fs");
 const path = require("node:path");
 const { spawn, execFileSync } = require("node:child_process");
+const { once } = require("node:events");
 const { ALL, interpolated } = require("./frame.cjs");
 
 const [workspace, binary, sendRows, work] = process.argv.slice(2);
@@ -106,7 +107,12 @@ async function main() {
     }
   } finally {
     child.removeAllListeners("exit");
-    child.kill("SIGTERM");
+    if (child.exitCode === null && child.signalCode === null) {
+      const ended = once(child, "exit");
+      child.kill("SIGTERM");
+      // Until then it works on the files that go next.
+      await ended;
+    }
     fs.rmSync(data, { recursive: true, force: true });
   }
 }
