@@ -17,9 +17,6 @@ use prost::Message as _;
 use sanitizer::view;
 use uuid::Uuid;
 
-/// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// What arrived, as it arrived.
 #[derive(Clone, Default)]
 struct Received(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
@@ -37,11 +34,7 @@ impl Received {
 
     /// Waits until the spans satisfy a condition.
     fn wait(&self, condition: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !condition(self) {
-            assert!(Instant::now() < deadline, "what was expected did not arrive");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        testkit::wait_for("what was expected", || condition(self).then_some(()));
     }
 }
 
@@ -288,7 +281,8 @@ fn a_long_history_arrives_whole() {
     for _ in 0..10_000 {
         exporter.record_waiting(&lifecycle);
     }
-    assert_eq!(exporter.shutdown(), Totals { emitted: 10_000, exported: 10_000, ..Totals::default() });
+    let totals = exporter.shutdown_within(testkit::DEADLINE);
+    assert_eq!(totals, Totals { emitted: 10_000, exported: 10_000, ..Totals::default() });
     assert_eq!(received.spans().len(), 10_000);
 }
 

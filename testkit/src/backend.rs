@@ -164,6 +164,11 @@ impl Backend {
         format!("http://{}", self.address)
     }
 
+    /// From now on it answers by another script.
+    pub fn follow(&self, script: Script) {
+        self.shared.lock().script = script;
+    }
+
     /// Every request so far.
     #[must_use]
     pub fn recorded(&self) -> Vec<Recorded> {
