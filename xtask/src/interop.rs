@@ -7,7 +7,7 @@ mod queries;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -24,6 +24,10 @@ const SUITES: &[Suite] = &[
     ("opentelemetry", opentelemetry::run),
     ("python", python),
 ];
+
+/// How often a download is tried, and how long it waits before it is tried again.
+const DOWNLOAD_TRIES: u32 = 3;
+const DOWNLOAD_PAUSE: Duration = Duration::from_secs(5);
 
 /// Debian's package of Prometheus.
 const PROMETHEUS: &str = "prometheus";
@@ -80,34 +84,42 @@ fn alertmanager(root: &Path) -> Result<()> {
 
 /// A program of one of Debian's packages, unpacked, not installed.
 fn debian(root: &Path, package: &str, program: &str) -> Result<PathBuf> {
-    let folder = folder(root)?.join(package);
-    let program = folder.join("usr/bin").join(program);
-    if program.is_file() {
-        return Ok(program);
+    let interop = folder(root)?;
+    let (place, path) = (interop.join(package), Path::new("usr/bin").join(program));
+    if place.join(&path).is_file() {
+        return Ok(place.join(path));
     }
-    // A package from an earlier, broken run must not be in the way.
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty target/interop/{package}"))?;
-    }
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create target/interop/{package}"))?;
-    let download = || {
+    // Unpacked beside its place, so that a package that was left half made is made again.
+    let making = interop.join(format!("{package}.new"));
+    let fetch = || {
+        // What an earlier try left must not be taken for the package.
+        emptied(&making)?;
         // The default sandbox user may not write below target.
         let mut command = Command::new("apt-get");
-        command.args(["-o", "APT::Sandbox::User=root", "--quiet", "download", package]).current_dir(&folder);
+        command.args(["-o", "APT::Sandbox::User=root", "--quiet", "download", package]).current_dir(&making);
         succeed(&mut command, "apt-get download has to work on this machine")
     };
-    if download().is_err() {
+    if fetch().is_err() {
         // No package lists yet, or old ones.
-        succeed(Command::new("apt-get").args(["--quiet", "update"]), "apt-get update has to work on this machine")?;
-        download()?;
+        download(Command::new("apt-get").args(["--quiet", "update"]), "apt-get update has to work on this machine")?;
+        fetch()?;
     }
-    let archive = std::fs::read_dir(&folder)?
+    let archive = std::fs::read_dir(&making)?
         .filter_map(|entry| entry.ok().map(|e| e.path()))
         .find(|path| path.extension().is_some_and(|e| e == "deb"))
         .context("apt-get downloaded no package")?;
-    succeed(Command::new("dpkg-deb").arg("-x").arg(archive).arg(&folder), "dpkg-deb has to work on this machine")?;
-    ensure!(program.is_file(), "Debian's package {package} has no {} any more", program.display());
-    Ok(program)
+    succeed(Command::new("dpkg-deb").arg("-x").arg(archive).arg(&making), "dpkg-deb has to work on this machine")?;
+    ensure!(making.join(&path).is_file(), "Debian's package {package} has no {} any more", path.display());
+    emptied(&place)?;
+    std::fs::rename(&making, &place).with_context(|| format!("cannot make target/interop/{package}"))?;
+    Ok(place.join(path))
+}
+
+fn emptied(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).context("cannot empty a folder below target/interop")?;
+    }
+    std::fs::create_dir_all(folder).context("cannot create a folder below target/interop")
 }
 
 /// OpenTelemetry's SDK for Python and curl send to the real binary.
@@ -138,7 +150,7 @@ fn venv(root: &Path, name: &str, requirements: &Path) -> Result<PathBuf> {
         )?;
         let mut pip = Command::new(&interpreter);
         pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check", "install", "-r"]).arg(requirements);
-        succeed(&mut pip, "pip has to reach a package index")?;
+        download(&mut pip, "pip has to reach a package index")?;
         std::fs::write(stamp, wanted).context("cannot write below target/interop")?;
     }
     Ok(interpreter)
@@ -148,6 +160,17 @@ fn folder(root: &Path) -> Result<PathBuf> {
     let folder = Metadata::of_workspace(root)?.target_directory.join("interop");
     std::fs::create_dir_all(&folder).context("cannot create target/interop")?;
     Ok(folder)
+}
+
+/// Runs a command that does nothing but download, again where it fails: an index or a mirror that fails once is not what a suite is about. What
+/// has come by then, the tools have kept.
+fn download(command: &mut Command, advice: &str) -> Result<()> {
+    for _ in 1..DOWNLOAD_TRIES {
+        let Err(error) = succeed(command, advice) else { return Ok(()) };
+        println!("{error}; it is tried again in {} s", DOWNLOAD_PAUSE.as_secs());
+        std::thread::sleep(DOWNLOAD_PAUSE);
+    }
+    succeed(command, advice)
 }
 
 /// Runs a command with its output shown; fails with what it was and what to do.

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{PROMETHEUS, binary, debian, folder, succeed, venv};
+use super::{PROMETHEUS, binary, debian, download, folder, succeed, venv};
 use crate::cargo;
 use crate::structure::Metadata;
 
@@ -53,7 +53,7 @@ fn install(suite: &Path, programs: &Path, work: &Path) -> Result<()> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(std::iter::once(programs.to_path_buf()).chain(std::env::split_paths(&path)))?;
         let mut npm = Command::new(programs.join("npm"));
-        succeed(npm.args(arguments).env("PATH", path).current_dir(work), "npm has to reach a package registry")?;
+        download(npm.args(arguments).env("PATH", path).current_dir(work), "npm has to reach a package registry")?;
         std::fs::write(installed, lock).context("cannot write below target/interop/grafana")?;
     }
     Ok(())
