@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::json(data));
+libfuzzer_sys::fuzz_target!(init: fuzz::ready(), |data: &[u8]| fuzz::json(data));

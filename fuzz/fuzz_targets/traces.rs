@@ -2,7 +2,7 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::traces(data));
+libfuzzer_sys::fuzz_target!(init: fuzz::ready(), |data: &[u8]| fuzz::traces(data));
 libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     fuzz::mutate_traces(data, size, max_size, seed)
 });

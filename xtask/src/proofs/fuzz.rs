@@ -16,7 +16,7 @@ use crate::structure::Metadata;
 const TARGETS: &[(&str, u32)] =
     &[("wire", 300_000), ("traces", 150_000), ("logs", 200_000), ("metrics", 200_000), ("json", 80_000), ("traceql", 60_000)];
 /// A slow machine ends a target's runs after this many seconds.
-const MAX_SECONDS: u32 = 10;
+const MAX_SECONDS: u32 = 60;
 /// Fewer runs than this, even then, mean that something is wrong.
 const FEWEST_RUNS: u32 = 5_000;
 /// A single input that takes longer, in seconds, is a finding; so is one that takes more memory, in MiB.
