@@ -271,8 +271,9 @@ impl Metrics {
 
     /// The policy's file was loaded again, or could not be.
     pub fn policy_reloaded(&self, result: ReloadResult) {
-        self.policy_reloads.get_or_create(&labels(&table::POOLER_OTEL_POLICY_RELOADS_TOTAL, [result.as_str()])).inc();
         self.policy_stale.set(i64::from(result == ReloadResult::Invalid));
+        // Last: who sees it counted sees what has come of it.
+        self.policy_reloads.get_or_create(&labels(&table::POOLER_OTEL_POLICY_RELOADS_TOTAL, [result.as_str()])).inc();
     }
 
     /// The metrics were to be pushed: they were, or why not.
