@@ -97,7 +97,8 @@ pub struct Row {
 
 impl Row {
     /// A succeeded row whose ids follow from `number`: 1 gives row id `a0000001-0000-4000-8000-000000000001` and correlation id
-    /// `corr-000001`. Admitted 10 s ago, and 1 ms later for every number, so that order is known.
+    /// `corr-000001`. Admitted 10 s ago, and 1 ms later for every number: of rows that are made in the order of their numbers, each is newer
+    /// than those before it.
     #[must_use]
     pub fn numbered(number: u32) -> Self {
         Self {

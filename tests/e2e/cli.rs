@@ -15,6 +15,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_pooler-otel");
 fn serve_with_rows() -> (tempfile::TempDir, Serve) {
     let folder = tempfile::tempdir().unwrap();
     let serve = Serve::start(BINARY, folder.path(), &[]);
+    // In this order, as a row is as old as the moment at which it was made: the second is the newer one.
+    let succeeded = Row::numbered(1);
     let failed = Row {
         status: RequestStatus::Failed,
         error_code: Some("upstream_network_error".to_owned()),
@@ -24,7 +26,7 @@ fn serve_with_rows() -> (tempfile::TempDir, Serve) {
         model: "gpt-5.4-mini".to_owned(),
         ..Row::numbered(2)
     };
-    let spans = vec![Row::numbered(1).span(), failed.span()];
+    let spans = vec![succeeded.span(), failed.span()];
     send::grpc(&serve.otlp_grpc(), otlp::request(spans), false).unwrap();
     (folder, serve)
 }
