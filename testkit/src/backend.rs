@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{Tra
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
 use tonic::codec::CompressionEncoding;
 
@@ -205,6 +205,25 @@ impl Backend {
     }
 }
 
+/// A port at which nobody listens, and which no one else is given for as long as this lives: one that is only let go of can be another test's next.
+pub struct Nobody(TcpSocket);
+
+impl Nobody {
+    /// Such a port.
+    #[must_use]
+    pub fn somewhere() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        Self(socket)
+    }
+
+    /// URL without a path.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().expect("a bound socket has an address"))
+    }
+}
+
 impl Shared {
     fn lock(&self) -> std::sync::MutexGuard<'_, Played> {
         self.0.lock().expect("no one panics while holding it")
@@ -335,6 +354,16 @@ mod tests {
         assert!(send::grpc(&address, message.clone(), false).is_ok());
         assert_eq!(grpc.accepted_spans(), message.resource_spans[0].scope_spans[0].spans);
         grpc.finish();
+    }
+
+    /// Guarantees: whoever connects to nobody is refused, and nobody's port is not to be had.
+    #[test]
+    fn nobody_is_there() {
+        let nobody = Nobody::somewhere();
+        let address = nobody.url().replace("http://", "");
+        let refused = std::net::TcpStream::connect(&address).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(std::net::TcpListener::bind(&address).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     }
 
     fn admitted(message: &ExportTraceServiceRequest) -> u64 {

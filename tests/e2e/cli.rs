@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
 use contract::RequestStatus;
+use testkit::backend::Nobody;
 use testkit::otlp::{self, Row};
 use testkit::send;
 use testkit::serve::{self, Serve};
@@ -179,8 +180,8 @@ fn a_url_that_is_none_is_said_plainly() {
 /// Guarantees: where nothing answers, `requests` fails with one line that names the flag.
 #[test]
 fn a_server_that_is_not_there_is_said_plainly() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let ended = serve::run(BINARY, &["requests", "--url", &format!("http://{free}")]);
+    let nobody = Nobody::somewhere();
+    let ended = serve::run(BINARY, &["requests", "--url", &nobody.url()]);
     assert_eq!(ended.status.code(), Some(1));
     let error = text(&ended.stderr);
     assert!(error.lines().count() == 1 && error.contains("--url"), "{error}");

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
-use testkit::backend::{Answer, Backend, Script};
+use testkit::backend::{Answer, Backend, Nobody, Script};
 use testkit::otlp::{self, Row};
 use testkit::send;
 use testkit::serve::Serve;
@@ -100,8 +100,8 @@ fn an_absent_grpc_destination_holds_nothing_up() {
 }
 
 fn holds_nothing_up(protocol: &str) {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (_folder, mut serve) = serve(&format!("http://{nobody}"), protocol);
+    let nobody = Nobody::somewhere();
+    let (_folder, mut serve) = serve(&nobody.url(), protocol);
     for number in 1..=20 {
         export(&serve, &Row::numbered(number));
     }
