@@ -207,8 +207,8 @@ impl Request {
 pub struct Finished {
     inner: Option<Guard>,
     corrections: u32,
-    /// What the last correction said of the settlement.
-    corrected: Option<Settlement>,
+    /// What the last correction said of the settlement. Boxed, because hardly any request has one, and handles are moved about.
+    corrected: Option<Box<Settlement>>,
 }
 
 impl Finished {
@@ -225,7 +225,7 @@ impl Finished {
         let Some(Guard { exporter, open }) = &self.inner else { return };
         open.settle(settlement);
         open.record(&exporter.queue);
-        let said = self.corrected.unwrap_or_else(|| open.settlement());
+        let said = self.corrected.as_deref().copied().unwrap_or_else(|| open.settlement());
         if said != settlement && !matches!(said, Settlement::Known { .. }) {
             let after = Lifecycle { settlement, ..open.lifecycle() };
             self.correct_at(after, at);
@@ -244,7 +244,7 @@ impl Finished {
             bounds::lifecycle(&mut after);
             open.record(&exporter.queue);
             self.corrections = self.corrections.saturating_add(1);
-            self.corrected = Some(after.settlement);
+            self.corrected = Some(Box::new(after.settlement));
             // Composed here, though it takes longer than to hand both over: it is late and rare, and its difference is small, where a lifecycle is
             // as large as its attempts are many.
             exporter.queue.push(Job::Spans(vec![spans::correction(&open.lifecycle(), &after, self.corrections, at)]));
@@ -261,7 +261,7 @@ impl Finished {
 impl Drop for Finished {
     #[inline]
     fn drop(&mut self) {
-        if matches!(self.corrected, None | Some(Settlement::Pending))
+        if matches!(self.corrected.as_deref(), None | Some(Settlement::Pending))
             && let Some(Guard { exporter, open }) = &self.inner
             && open.give_up(&exporter.queue)
         {
