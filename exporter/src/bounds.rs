@@ -70,7 +70,7 @@ pub(crate) fn end(end: &mut Ended) {
     end.denials.iter_mut().for_each(|denial| text(&mut denial.code));
 }
 
-/// A whole one, as a correction hands it over.
+/// A whole one, as a correction hands it over, so that it differs from its row, which was bounded, in nothing but what has changed.
 pub(crate) fn lifecycle(lifecycle: &mut Lifecycle) {
     admission(&mut lifecycle.admission);
     lifecycle.account.iter_mut().for_each(account);

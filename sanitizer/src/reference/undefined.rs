@@ -28,3 +28,26 @@ pub(super) fn fields(mut message: &[u8], of_type: &Message) -> usize {
     }
     undefined
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::otlp::export_trace_service_request::MESSAGE;
+
+    /// Guarantees: each counts as one, at every level, also where only lenient decoders read on: behind a padded number, and as a group, whatever
+    /// is in that.
+    #[test]
+    fn nothing_hides_behind_what_is_unusual() {
+        // Field 100: a number, a text, a number whose tag is padded, one that is padded itself, and a group with a field of it in it.
+        let unusual: [&[u8]; 5] =
+            [b"\xa0\x06\x01", b"\xa2\x06\x02hi", b"\xa0\x86\x00\x01", b"\xa0\x06\x81\x00", b"\xa3\x06\xa0\x06\x01\xa4\x06"];
+        for field in unusual {
+            // In the request, in a group of spans, its length padded too, and beside an empty one.
+            let len = u8::try_from(field.len()).unwrap();
+            let message = [field, &[0x0a, len], field, &[0x0a, len | 0x80, 0], field, &[0x0a, 0]].concat();
+            assert_eq!(fields(&message, &MESSAGE), 3, "{field:02x?}");
+        }
+        assert_eq!(fields(&unusual.concat(), &MESSAGE), 5);
+        assert_eq!(fields(b"\x0a\x02\x1a\x00", &MESSAGE), 0, "an empty schema url");
+    }
+}
